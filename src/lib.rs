@@ -1,1 +1,10 @@
-//! shipgate
+//! shipgate takes a container image from a healthy registry to live, and proves that what is
+//! live is the digest that was verified.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod failure;
+pub mod oci;
+pub mod outcome;
+pub mod report;

@@ -1,1 +1,3 @@
+//! The doorway: everything is in the library.
+
 fn main() {}

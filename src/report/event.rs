@@ -1,0 +1,332 @@
+//! What happens in a run, as one type that every renderer reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::oci::Digest;
+use crate::outcome::ExitCode;
+
+/// One thing that happened, with its place in the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Time since the run began.
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    pub elapsed: Duration,
+    /// The id of the step, if a step did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub detail: Detail,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Detail {
+    /// A blob is about to be fetched.
+    BlobStarted {
+        /// The image's name in the document.
+        image: String,
+        /// The blob's digest.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Bytes of a blob arrived. Sent at most every 100 ms a blob.
+    BlobProgressed {
+        /// The blob's digest.
+        digest: Digest,
+        /// Bytes so far.
+        received: u64,
+    },
+    /// A blob is whole in the cache.
+    BlobFinished {
+        /// The image's name in the document.
+        image: String,
+        /// The blob's digest.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Whether it was there before.
+        cached: bool,
+        /// The host that served it, if it was fetched.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// How long it took.
+        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        took: Duration,
+    },
+    /// A gate came to a verdict.
+    GateJudged {
+        /// `passed`, `failed` or `inconclusive`.
+        verdict: String,
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// An image was resolved to a digest, once for the whole run.
+    ImageResolved {
+        /// The image's name in the document.
+        image: String,
+        /// The reference as written.
+        reference: String,
+        /// What it resolved to: the digest of the index or of the single manifest.
+        digest: Digest,
+        /// The manifest of the chosen platform.
+        manifest: Digest,
+        /// The chosen platform, for instance `linux/amd64`.
+        platform: String,
+        /// Number of blobs, the config counted.
+        blobs: usize,
+        /// Bytes of all blobs.
+        bytes: u64,
+    },
+    /// All of an image is in the cache.
+    ImagePreloaded {
+        /// The image's name in the document.
+        image: String,
+        /// The resolved digest.
+        digest: Digest,
+        /// Bytes that were fetched.
+        fetched: u64,
+        /// Bytes that were in the cache before.
+        cached: u64,
+        /// How long it took.
+        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        took: Duration,
+    },
+    /// An image satisfies its trust rule.
+    ImageVerified {
+        /// The image's name in the document.
+        image: String,
+        /// The digest that was verified.
+        digest: Digest,
+        /// The trust rule's pattern.
+        rule: String,
+        /// The signers that were found.
+        signers: Vec<String>,
+    },
+    /// A notice was delivered, or given up.
+    NoticeSent {
+        /// `slack` or `webhook`.
+        target: String,
+        /// Whether the receiver took it.
+        delivered: bool,
+        /// How many attempts that took.
+        attempts: u32,
+        /// What the receiver or the network said.
+        detail: String,
+    },
+    /// A registry answered a health check.
+    RegistryChecked {
+        /// The registry's host and port.
+        registry: String,
+        /// One sentence: alive, alive but needs login, and so on.
+        summary: String,
+        /// Time to the first byte of `/v2/`.
+        #[serde(rename = "latency_ms", serialize_with = "milliseconds")]
+        latency: Duration,
+        /// The TLS version, if TLS was spoken.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<String>,
+        /// When the certificate expires, RFC 3339, if TLS was spoken.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate_expires: Option<String>,
+    },
+    /// The run is over.
+    RunFinished {
+        /// How it ended.
+        exit: ExitCode,
+        /// Why, if it did not end well: the first cause.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The run begins.
+    RunStarted {
+        /// The pipeline's name.
+        name: String,
+        /// The run's id.
+        run: String,
+        /// When, RFC 3339.
+        at: String,
+        /// The ids of all steps in the order of the document.
+        steps: Vec<StepLine>,
+    },
+    /// A probe was asked once.
+    Sampled {
+        /// The probe's name in the document, or `control`.
+        probe: String,
+        /// `good`, `bad` or `unknown`.
+        sample: String,
+        /// What was found, in one phrase.
+        found: String,
+        /// How long it took.
+        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        took: Duration,
+    },
+    /// One candidate signature was looked at.
+    SignatureChecked {
+        /// The image's name in the document.
+        image: String,
+        /// Where it was found: `referrers`, `referrers tag`, `signature tag`.
+        place: String,
+        /// The digest of the manifest that carries it.
+        digest: Digest,
+        /// `good` or the check that failed.
+        verdict: String,
+        /// The signer that it satisfies.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signer: Option<String>,
+        /// What was expected and what was found.
+        found: String,
+    },
+    /// A step is over.
+    StepFinished {
+        /// `passed`, `failed`, `inconclusive` or `cancelled`.
+        outcome: StepOutcome,
+        /// How long it took, all attempts together.
+        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        took: Duration,
+        /// What went wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+        /// Whether the run goes on although the step failed.
+        continued: bool,
+    },
+    /// A step failed and is tried again.
+    StepRetried {
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// The most attempts that there will be.
+        of: u32,
+        /// The pause before the next attempt.
+        #[serde(rename = "wait_ms", serialize_with = "milliseconds")]
+        wait: Duration,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// A step does not run.
+    StepSkipped {
+        /// Why.
+        reason: String,
+    },
+    /// A step begins.
+    StepStarted {
+        /// The verb, for instance `preload`.
+        verb: String,
+        /// The step's name for people.
+        name: String,
+    },
+    /// The run waits; sent when the reason changes.
+    Waiting {
+        /// For what, in one phrase.
+        on: String,
+    },
+    /// Something that the reader should know and that fails nothing.
+    Warned {
+        /// One sentence.
+        message: String,
+        /// The edit or the command that helps.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// A step as it is announced when the run begins.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepLine {
+    /// The step's id.
+    pub id: String,
+    /// The verb.
+    pub verb: String,
+    /// The list that it stands in: `steps`, `on-failure` or `finally`.
+    pub list: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepOutcome {
+    /// It was cancelled before it was done.
+    Cancelled,
+    /// It failed.
+    Failed,
+    /// A gate could not decide.
+    Inconclusive,
+    /// It did what it was asked.
+    Passed,
+    /// It did not run.
+    Skipped,
+}
+
+impl fmt::Display for StepOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// Hands events to whoever listens, with the step and the time filled in.
+#[derive(Clone)]
+pub struct Emitter {
+    sink: Arc<dyn Fn(Event) + Send + Sync>,
+    began: Instant,
+    step: Option<Arc<str>>,
+}
+
+impl Emitter {
+    /// Makes an emitter whose clock starts now.
+    pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self {
+            sink: Arc::new(sink),
+            began: Instant::now(),
+            step: None,
+        }
+    }
+
+    /// Makes an emitter that nobody listens to.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(|_| ())
+    }
+
+    /// Returns the same emitter for one step.
+    #[must_use]
+    pub fn of_step(&self, id: &str) -> Self {
+        Self {
+            step: Some(id.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Sends an event.
+    pub fn emit(&self, detail: Detail) {
+        (self.sink)(Event {
+            elapsed: self.began.elapsed(),
+            step: self.step.as_deref().map(str::to_owned),
+            detail,
+        });
+    }
+}
+
+impl fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter")
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
+fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
