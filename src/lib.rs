@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod engine;
 pub mod failure;
 pub mod oci;
 pub mod outcome;

@@ -1,0 +1,10 @@
+//! Runs a document: order, deadlines, cancellation, lock file, events.
+//!
+//! May not speak a protocol: that is what steps call domain modules for.
+
+pub mod cancel;
+pub mod lock;
+pub mod selection;
+
+pub use cancel::{Cancel, Urgency};
+pub use selection::Selection;
