@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_bare_pipeline_is_a_run() {
-        let cli = Cli::try_parse_from(["shipgate", "pipeline.yml", "--quiet", "-i", "tag=v1"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["shipgate", "pipeline.yml", "--quiet", "-i", "tag=v1"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.pipeline, Some("pipeline.yml".into()));
         assert_eq!(cli.run.inputs, ["tag=v1"]);
