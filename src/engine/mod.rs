@@ -4,7 +4,10 @@
 
 pub mod cancel;
 pub mod lock;
+pub mod run;
 pub mod selection;
+pub mod task;
+pub mod world;
 
 pub use cancel::{Cancel, Urgency};
 pub use selection::Selection;
