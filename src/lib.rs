@@ -9,4 +9,6 @@ pub mod engine;
 pub mod failure;
 pub mod oci;
 pub mod outcome;
+pub mod pipeline;
 pub mod report;
+pub mod step;
