@@ -4,4 +4,5 @@
 
 pub mod event;
 
+
 pub use event::{Detail, Emitter, Event};
