@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod fanout;
+pub mod json;
 pub mod mask;
 pub mod model;
 pub mod style;
