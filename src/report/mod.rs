@@ -7,12 +7,17 @@ pub mod fanout;
 pub mod json;
 pub mod mask;
 pub mod model;
+pub mod plain;
+pub mod progress;
 pub mod style;
 pub mod summary;
 pub mod voice;
 pub mod words;
 pub mod write;
 
+mod closing;
+#[cfg(test)]
+pub(crate) mod golden;
 
 pub use event::{Detail, Emitter, Event};
 pub use fanout::{Consumer, Fanout};
