@@ -5,6 +5,7 @@
 pub mod event;
 pub mod fanout;
 pub mod json;
+pub mod live;
 pub mod mask;
 pub mod model;
 pub mod plain;
