@@ -3,8 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
+pub mod engine;
 pub mod failure;
+pub mod net;
 pub mod oci;
 pub mod outcome;
 pub mod report;

@@ -121,6 +121,20 @@ impl ExitCode {
         }
     }
 
+    /// Returns what the code means, as its documentation says it.
+    #[must_use]
+    pub fn meaning(self) -> String {
+        let schema = schemars::schema_for!(Self);
+        let variants = schema.get("oneOf").and_then(|variants| variants.as_array());
+        variants
+            .into_iter()
+            .flatten()
+            .find(|variant| variant["const"] == self.name())
+            .and_then(|variant| variant["description"].as_str())
+            .unwrap_or_default()
+            .replace('\n', " ")
+    }
+
     fn rank(self) -> usize {
         Self::BY_PRECEDENCE
             .iter()
@@ -141,6 +155,48 @@ mod tests {
             assert_eq!(serde_json::json!(code), code.name());
         }
     }
+
+    /// The page is generated: run the test with `SHIPGATE_BLESS=1` to write it anew.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a switch of the test suite, not of the library"
+    )]
+    fn the_page_of_exit_codes_is_current() {
+        let mut codes = ExitCode::BY_PRECEDENCE;
+        codes.sort_by_key(|code| code.code());
+        let mut page = String::from(PAGE_HEAD);
+        for code in codes {
+            page += &format!(
+                "| {} | `{}` | {} |\n",
+                code.code(),
+                code.name(),
+                code.meaning()
+            );
+        }
+        page += PAGE_PRECEDENCE;
+        for code in ExitCode::BY_PRECEDENCE {
+            page += &format!("1. `{}` ({})\n", code.name(), code.code());
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exit-codes.md");
+        if std::env::var("SHIPGATE_BLESS").is_ok() {
+            std::fs::write(path, &page).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            page,
+            "bless docs/exit-codes.md"
+        );
+    }
+
+    const PAGE_HEAD: &str = "# Exit codes\n\n\
+        The same natively and in the sandbox (a stock WASI runtime can only pass on 0 and 1; the last line\n\
+        that is printed names the code). They are an API: a number never changes its meaning.\n\n\
+        | code | name | meaning |\n| ---: | --- | --- |\n";
+
+    const PAGE_PRECEDENCE: &str = "\n## Precedence\n\n\
+        When a run has several outcomes, it ends with the most dangerous one, the first of this list that\n\
+        applies. A step with `continue-on-error` does not count.\n\n";
 
     #[test]
     fn the_more_dangerous_outcome_wins_in_either_order() {

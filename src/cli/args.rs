@@ -1,0 +1,247 @@
+//! The command line, defined once: help and completions come from these types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Takes a container image from a healthy registry to live, and proves that it is the digest that was verified.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shipgate",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    after_help = "`shipgate PIPELINE` is `shipgate run PIPELINE`. Exit codes: docs/exit-codes.md"
+)]
+pub struct Cli {
+    /// What to do; without it the pipeline is run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The run that is asked for when there is no command.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How the command talks.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline.
+    Run(RunArgs),
+    /// Show what a run would do: steps, digests, requests, bytes and grants. Writes nothing.
+    Plan(RunArgs),
+    /// Check pipelines without touching the network, inputs or secrets.
+    Validate(ValidateArgs),
+    /// Write a first pipeline from flags or a few answers.
+    Init(InitArgs),
+    /// Print the JSON Schema of the pipeline document.
+    Schema,
+    /// Fetch images into the cache.
+    Pull(PullArgs),
+    /// Verify the signatures of images by key.
+    Verify(VerifyArgs),
+    /// Look into the cache.
+    Cache {
+        /// What to do with the cache.
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `cache` can do.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List what the cache holds.
+    Ls(CacheLsArgs),
+}
+
+/// How a command talks. The same in every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TalkArgs {
+    /// Say only errors and the verdict.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say every blob and every sample too.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// The form of the output.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+    /// Colour the output. `auto` minds NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE and the terminal.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// Progress bars on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// One line a state change.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Color {
+    /// As the environment and the terminal say.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where images are kept and how registries are spoken to. The same in every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreArgs {
+    /// The cache folder [default: $XDG_CACHE_HOME/shipgate or ~/.cache/shipgate].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Speak plain HTTP to every registry. Loopback addresses need no flag.
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+/// A pipeline and what it is given.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// The pipeline file; `-` reads standard input.
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipeline: Option<PathBuf>,
+    /// Set an input of the pipeline.
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// Run only these steps; `finally` runs all the same.
+    #[arg(long, value_name = "ID", value_delimiter = ',', conflicts_with_all = ["from", "until"])]
+    pub only: Vec<String>,
+    /// Begin with this step.
+    #[arg(long, value_name = "ID")]
+    pub from: Option<String>,
+    /// End with this step.
+    #[arg(long, value_name = "ID")]
+    pub until: Option<String>,
+    /// Pin digests: written if the file is not there, honoured if it is.
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+    /// Write report.json into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Where images are kept and how registries are spoken to.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Pipelines to check.
+#[derive(Args, Clone, Debug)]
+pub struct ValidateArgs {
+    /// The pipeline files; `-` reads standard input.
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+}
+
+/// What a first pipeline is made of.
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// The file to write; `-` prints it.
+    #[arg(default_value = "pipeline.yml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// The image to preload.
+    #[arg(long, value_name = "REFERENCE")]
+    pub image: Option<String>,
+    /// The public key that signed it, as `cosign generate-key-pair` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The URL that answers 200 when the service is up.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The variable that holds a Slack incoming webhook.
+    #[arg(long, value_name = "VARIABLE")]
+    pub slack_env: Option<String>,
+    /// Overwrite the file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Images to fetch.
+#[derive(Args, Clone, Debug)]
+pub struct PullArgs {
+    /// The images.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// The platform to choose of an index [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Trust these certificate authorities too (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// Where images are kept and how registries are spoken to.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Images to verify.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The images.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// A public key that may have signed them; several are alternatives.
+    #[arg(long, required = true, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Trust these certificate authorities too (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// Speak plain HTTP to every registry. Loopback addresses need no flag.
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+/// What of the cache to list.
+#[derive(Args, Clone, Debug)]
+pub struct CacheLsArgs {
+    /// The cache folder [default: $XDG_CACHE_HOME/shipgate or ~/.cache/shipgate].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_pipeline_is_a_run() {
+        let cli =
+            Cli::try_parse_from(["shipgate", "pipeline.yml", "--quiet", "-i", "tag=v1"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.pipeline, Some("pipeline.yml".into()));
+        assert_eq!(cli.run.inputs, ["tag=v1"]);
+        assert!(cli.talk.quiet);
+    }
+
+    #[test]
+    fn talk_flags_are_the_same_behind_a_command() {
+        let cli = Cli::try_parse_from(["shipgate", "plan", "p.yml", "--format", "json"]).unwrap();
+        assert_eq!(cli.talk.format, Format::Json);
+        assert!(matches!(cli.command, Some(Command::Plan(_))));
+    }
+}

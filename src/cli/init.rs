@@ -1,0 +1,234 @@
+//! A first pipeline, made of a few answers.
+
+use crate::oci::Reference;
+
+/// What a first pipeline is made of. Every answer may be missing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Answers {
+    /// The image's reference, with a tag.
+    pub image: Option<String>,
+    /// The path of the public key that signed it.
+    pub key: Option<String>,
+    /// The URL that answers 200 when the service is up.
+    pub url: Option<String>,
+    /// The variable that holds a Slack incoming webhook.
+    pub slack_variable: Option<String>,
+}
+
+/// A question of `init`, asked on a terminal where the flag was not given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// What is asked.
+    pub text: &'static str,
+    /// An example of an answer.
+    pub example: &'static str,
+}
+
+/// The questions in the order of the fields of [`Answers`].
+pub const QUESTIONS: [Question; 4] = [
+    Question {
+        text: "Image to preload",
+        example: "ghcr.io/acme/web:v1.2.0",
+    },
+    Question {
+        text: "Public key that signed it (empty: nothing is verified)",
+        example: "keys/cosign.pub",
+    },
+    Question {
+        text: "URL that answers 200 when the service is up (empty: no gate)",
+        example: "https://web.example/health",
+    },
+    Question {
+        text: "Variable that holds a Slack incoming webhook (empty: nobody is told)",
+        example: "SLACK_WEBHOOK_URL",
+    },
+];
+
+/// Writes the pipeline.
+///
+/// The image's tag becomes an input, so that the file need not change for a release.
+#[must_use]
+pub fn first_pipeline(answers: &Answers) -> String {
+    let image = answers
+        .image
+        .as_deref()
+        .unwrap_or("ghcr.io/acme/web:v1.2.0");
+    let registry = image.parse::<Reference>().map_or_else(
+        |_| image.to_owned(),
+        |reference| reference.repository.registry,
+    );
+    let (name, tag) = split_tag(image);
+    let mut text = String::new();
+    let mut line = |content: &str| {
+        text.push_str(content);
+        text.push('\n');
+    };
+
+    line("# yaml-language-server: $schema=./schema/pipeline.schema.json");
+    line("# `shipgate validate` checks this file, `shipgate plan` shows what a run would do.");
+    line("version: 1");
+    line("name: web");
+    line("");
+    if let Some(tag) = tag {
+        line("inputs:");
+        line(&format!(
+            "  tag: {{type: string, default: {}}}",
+            quoted(tag)
+        ));
+        line("");
+    }
+    if let Some(variable) = &answers.slack_variable {
+        line("secrets:");
+        line(&format!("  slack: {{env: {variable}}}"));
+        line("");
+    }
+    line("images:");
+    match tag {
+        Some(_) => line(&format!("  web: \"{}:${{input.tag}}\"", escaped(name))),
+        None => line(&format!("  web: {}", quoted(image))),
+    }
+    line("");
+    if let Some(key) = &answers.key {
+        line("trust:");
+        line("  signers:");
+        line(&format!("    release: {{key: {}}}", quoted(key)));
+        line("  images:");
+        line(&format!(
+            "    {}: {{signed-by: release}}",
+            quoted(name.split('@').next().unwrap_or(name))
+        ));
+        line("");
+    }
+    line("steps:");
+    line(&format!("  - check: {{registry: {}}}", quoted(&registry)));
+    line("  - preload: {images: [web]}");
+    if answers.key.is_some() {
+        line("  - verify: {images: [web]}");
+    }
+    if let Some(url) = &answers.url {
+        line("  - id: live");
+        line("    gate:");
+        line("      within: 5m");
+        line("      every: 5s");
+        line("      hold: 30s");
+        line("      probes:");
+        line("        http:");
+        line(&format!(
+            "          http: {{url: {}, status: 200}}",
+            quoted(url)
+        ));
+        line("          rule: {consecutive: 3}");
+    }
+    if answers.slack_variable.is_some() {
+        line("");
+        line("finally:");
+        line("  - notify:");
+        line("      slack: {webhook: \"${secret.slack}\"}");
+        line("      on: [failure]");
+    }
+    text
+}
+
+/// Splits a reference at its tag; a colon before a slash belongs to a port.
+fn split_tag(image: &str) -> (&str, Option<&str>) {
+    if image.contains('@') {
+        return (image, None);
+    }
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (image, None),
+    }
+}
+
+/// Quotes a scalar for YAML.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text))
+}
+
+/// Escapes text for a double-quoted scalar, and a `$` so that it is not taken for a template.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('$', "$$")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers() -> Answers {
+        Answers {
+            image: Some("127.0.0.1:5000/acme/web:v1".into()),
+            key: Some("cosign.pub".into()),
+            url: Some("http://127.0.0.1:8080/health".into()),
+            slack_variable: Some("SLACK_WEBHOOK_URL".into()),
+        }
+    }
+
+    #[test]
+    fn every_answer_has_its_place() {
+        insta::assert_snapshot!(first_pipeline(&answers()), @r#"
+        # yaml-language-server: $schema=./schema/pipeline.schema.json
+        # `shipgate validate` checks this file, `shipgate plan` shows what a run would do.
+        version: 1
+        name: web
+
+        inputs:
+          tag: {type: string, default: "v1"}
+
+        secrets:
+          slack: {env: SLACK_WEBHOOK_URL}
+
+        images:
+          web: "127.0.0.1:5000/acme/web:${input.tag}"
+
+        trust:
+          signers:
+            release: {key: "cosign.pub"}
+          images:
+            "127.0.0.1:5000/acme/web": {signed-by: release}
+
+        steps:
+          - check: {registry: "127.0.0.1:5000"}
+          - preload: {images: [web]}
+          - verify: {images: [web]}
+          - id: live
+            gate:
+              within: 5m
+              every: 5s
+              hold: 30s
+              probes:
+                http:
+                  http: {url: "http://127.0.0.1:8080/health", status: 200}
+                  rule: {consecutive: 3}
+
+        finally:
+          - notify:
+              slack: {webhook: "${secret.slack}"}
+              on: [failure]
+        "#);
+    }
+
+    #[test]
+    fn a_digest_needs_no_input() {
+        let image = format!("ghcr.io/acme/web@sha256:{}", "0".repeat(64));
+        let text = first_pipeline(&Answers {
+            image: Some(image),
+            ..Answers::default()
+        });
+        assert!(!text.contains("inputs:"));
+        assert!(!text.contains("gate:"));
+    }
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(
+            split_tag("localhost:5000/web"),
+            ("localhost:5000/web", None)
+        );
+        assert_eq!(
+            split_tag("localhost:5000/web:v1"),
+            ("localhost:5000/web", Some("v1"))
+        );
+    }
+}

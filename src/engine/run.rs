@@ -1,0 +1,209 @@
+//! The order of a run: steps until the first failure, then `on-failure`, then `finally` in any case.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::cancel::Urgency;
+use super::task::{MAX_PAUSE, Task, Tasks};
+use super::world::{Context, Status};
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+use crate::report::Detail;
+use crate::report::event::StepOutcome;
+
+/// How long `finally` may take after a cancellation.
+///
+/// GitHub kills 10 s after its first signal; what is left is for the report.
+pub const FINALLY_AFTER_CANCEL: Duration = Duration::from_secs(8);
+
+/// Runs the tasks and returns the exit code that they earned.
+///
+/// `selected` says for each of `steps` whether it is asked for.
+pub async fn run(tasks: &Tasks, selected: &[bool], context: &Context) -> ExitCode {
+    let state = &context.world.state;
+    let mut stopped = None;
+    for (task, selected) in tasks.steps.iter().zip(selected) {
+        if let Some(reason) = skip_reason(task, *selected, stopped, context) {
+            skip(task, reason, context);
+            continue;
+        }
+        match attempt_all(task, context).await {
+            StepOutcome::Passed | StepOutcome::Skipped => {}
+            StepOutcome::Cancelled => stopped = Some("the run was cancelled"),
+            _ if task.continue_on_error => {}
+            _ => stopped = Some("an earlier step did not pass"),
+        }
+    }
+
+    let cancelled = context.cancel.urgency() > Urgency::None;
+    if cancelled {
+        state.cancelled();
+    }
+    let failed = matches!(state.status(), Status::Failed | Status::Inconclusive);
+    for task in &tasks.on_failure {
+        if context.cancel.urgency() > Urgency::None {
+            skip(task, "the run was cancelled", context);
+        } else if !failed {
+            skip(task, "nothing failed", context);
+        } else if let Some(reason) = condition_reason(task, context) {
+            skip(task, &reason, context);
+        } else {
+            attempt_all(task, context).await;
+        }
+    }
+    finally(&tasks.finally, context).await;
+    state.exit()
+}
+
+/// Runs what runs in any case. A cancellation leaves it a bounded time, an abort none.
+async fn finally(tasks: &[Task], context: &Context) {
+    // The steps of `finally` don't hear the cancellation that they are there to clean up after.
+    let undisturbed = Context {
+        cancel: super::Cancel::new(),
+        ..context.clone()
+    };
+    let cut = async {
+        context.cancel.reached(Urgency::Cancel).await;
+        let _ = timeout(FINALLY_AFTER_CANCEL, context.cancel.reached(Urgency::Abort)).await;
+    };
+    tokio::pin!(cut);
+    let mut aborted = false;
+    for task in tasks {
+        if aborted || context.cancel.urgency() == Urgency::Abort {
+            context.world.state.cancelled();
+            skip(task, "the time after the cancellation is over", context);
+            continue;
+        }
+        if let Some(reason) = condition_reason(task, context) {
+            skip(task, &reason, context);
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = &mut cut => {
+                aborted = true;
+                context.world.state.cancelled();
+                finish(task, context, StepOutcome::Cancelled, None, Duration::ZERO);
+            }
+            _ = attempt_all(task, &undisturbed) => {}
+        }
+    }
+}
+
+fn skip_reason(
+    task: &Task,
+    selected: bool,
+    stopped: Option<&'static str>,
+    context: &Context,
+) -> Option<&'static str> {
+    if !selected {
+        Some("not asked for")
+    } else if context.cancel.urgency() > Urgency::None {
+        Some("the run was cancelled")
+    } else if stopped.is_some() {
+        stopped
+    } else if task
+        .condition
+        .as_ref()
+        .is_some_and(|when| !when.holds(context))
+    {
+        Some("its condition does not hold")
+    } else {
+        None
+    }
+}
+
+fn condition_reason(task: &Task, context: &Context) -> Option<String> {
+    let condition = task.condition.as_ref()?;
+    (!condition.holds(context))
+        .then(|| format!("its condition does not hold: {}", condition.text()))
+}
+
+fn skip(task: &Task, reason: &str, context: &Context) {
+    context.world.state.ended(&task.id, StepOutcome::Skipped);
+    context.events.of_step(&task.id).emit(Detail::StepSkipped {
+        reason: reason.to_owned(),
+    });
+}
+
+/// Runs a task with its retries and its timeout, unless it is cancelled.
+async fn attempt_all(task: &Task, context: &Context) -> StepOutcome {
+    let context = Context {
+        events: context.events.of_step(&task.id),
+        ..context.clone()
+    };
+    context.events.emit(Detail::StepStarted {
+        verb: task.action.verb().to_owned(),
+        name: task.name.clone(),
+    });
+    let began = Instant::now();
+    let result = tokio::select! {
+        biased;
+        () = context.cancel.reached(Urgency::Cancel) => None,
+        result = timeout_at(began + task.timeout, attempts(task, &context)) => Some(result),
+    };
+    let (outcome, failure) = match result {
+        None => (StepOutcome::Cancelled, None),
+        Some(Ok(Ok(()))) => (StepOutcome::Passed, None),
+        Some(Ok(Err(failure))) if failure.exit == ExitCode::GateInconclusive => {
+            (StepOutcome::Inconclusive, Some(failure))
+        }
+        Some(Ok(Err(failure))) => (StepOutcome::Failed, Some(failure)),
+        Some(Err(_)) => (StepOutcome::Failed, Some(timed_out(task))),
+    };
+    finish(task, &context, outcome, failure, began.elapsed());
+    outcome
+}
+
+async fn attempts(task: &Task, context: &Context) -> Result<(), Failure> {
+    let mut pause = task.pause;
+    for attempt in 1..=task.retries {
+        let Err(failure) = task.action.run(context).await else {
+            return Ok(());
+        };
+        context.events.emit(Detail::StepRetried {
+            attempt,
+            of: task.retries + 1,
+            wait: pause,
+            failure,
+        });
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+    task.action.run(context).await
+}
+
+fn timed_out(task: &Task) -> Failure {
+    Failure::new(
+        task.action.family(),
+        format!("step `{}` was not done within its timeout", task.id),
+    )
+    .fact("timeout", format!("{:?}", task.timeout))
+    .hinted("raise `timeout` on the step, or see above what it waited for")
+}
+
+fn finish(
+    task: &Task,
+    context: &Context,
+    outcome: StepOutcome,
+    failure: Option<Failure>,
+    took: Duration,
+) {
+    let state = &context.world.state;
+    state.ended(&task.id, outcome);
+    match &failure {
+        Some(failure) if !task.continue_on_error => state.failed(&task.id, &task.name, failure),
+        _ => {}
+    }
+    context.events.of_step(&task.id).emit(Detail::StepFinished {
+        outcome,
+        took,
+        continued: failure.is_some() && task.continue_on_error,
+        failure,
+    });
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

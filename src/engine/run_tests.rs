@@ -1,0 +1,250 @@
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::*;
+use crate::clock::Clock;
+use crate::engine::Cancel;
+use crate::engine::task::{Action, Rehearsal};
+use crate::engine::world::{RunNames, State, World};
+use crate::report::Emitter;
+
+/// An action that fails a number of times, then takes a while and passes.
+struct Scripted {
+    failures: Mutex<Vec<ExitCode>>,
+    takes: Duration,
+}
+
+impl Action for Scripted {
+    fn verb(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn family(&self) -> ExitCode {
+        ExitCode::PreloadFailed
+    }
+
+    fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        async {
+            let next = self.failures.lock().unwrap().pop();
+            match next {
+                Some(exit) => Err(Failure::new(exit, "scripted")),
+                None => {
+                    sleep(self.takes).await;
+                    Ok(())
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn rehearse<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Rehearsal, Failure>> {
+        async { Ok(Rehearsal::default()) }.boxed()
+    }
+}
+
+fn task(id: &str, failures: &[ExitCode], takes: Duration) -> Task {
+    Task {
+        id: id.into(),
+        name: id.into(),
+        condition: None,
+        timeout: Duration::from_secs(60),
+        retries: 0,
+        pause: Duration::from_secs(1),
+        continue_on_error: false,
+        action: Box::new(Scripted {
+            failures: Mutex::new(failures.to_vec()),
+            takes,
+        }),
+    }
+}
+
+fn passing(id: &str) -> Task {
+    task(id, &[], Duration::ZERO)
+}
+
+fn failing(id: &str, exit: ExitCode) -> Task {
+    task(id, &[exit; 9], Duration::ZERO)
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+fn context() -> (Context, Lines) {
+    let lines = Lines::default();
+    let heard = Arc::clone(&lines);
+    let events = Emitter::new(move |event| {
+        let step = event.step.unwrap_or_default();
+        let line = match event.detail {
+            Detail::StepFinished {
+                outcome, continued, ..
+            } => {
+                format!(
+                    "{step} {outcome}{}",
+                    if continued { ", continued" } else { "" }
+                )
+            }
+            Detail::StepSkipped { reason } => format!("{step} skipped: {reason}"),
+            Detail::StepRetried {
+                attempt, of, wait, ..
+            } => format!("{step} {attempt}/{of}, again in {wait:?}"),
+            _ => return,
+        };
+        heard.lock().unwrap().push(line);
+    });
+    let world = World {
+        clock: Clock::fixed(jiff::Timestamp::UNIX_EPOCH),
+        run: RunNames::default(),
+        state: State::default(),
+    };
+    let context = Context {
+        events,
+        cancel: Cancel::new(),
+        world: Arc::new(world),
+    };
+    (context, lines)
+}
+
+async fn outcome(tasks: Tasks) -> (ExitCode, String) {
+    let (context, lines) = context();
+    let selected = vec![true; tasks.steps.len()];
+    let exit = run(&tasks, &selected, &context).await;
+    let lines = lines.lock().unwrap().join("\n");
+    (exit, lines)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_skips_to_on_failure_and_finally() {
+    let (exit, lines) = outcome(Tasks {
+        steps: vec![passing("a"), failing("b", ExitCode::Unsigned), passing("c")],
+        on_failure: vec![failing("d", ExitCode::Unexpected), passing("e")],
+        finally: vec![passing("f")],
+    })
+    .await;
+    assert_eq!(exit, ExitCode::Unsigned);
+    insta::assert_snapshot!(lines, @"
+    a passed
+    b failed
+    c skipped: an earlier step did not pass
+    d failed
+    e passed
+    f passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn continue_on_error_goes_on_and_counts_for_nothing() {
+    let (exit, lines) = outcome(Tasks {
+        steps: vec![
+            Task {
+                continue_on_error: true,
+                ..failing("a", ExitCode::GateFailed)
+            },
+            passing("b"),
+        ],
+        on_failure: vec![passing("c")],
+        ..Tasks::default()
+    })
+    .await;
+    assert_eq!(exit, ExitCode::Done);
+    insta::assert_snapshot!(lines, @"
+    a failed, continued
+    b passed
+    c skipped: nothing failed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_double_their_pause() {
+    let (exit, lines) = outcome(Tasks {
+        steps: vec![Task {
+            retries: 3,
+            ..task("a", &[ExitCode::PreloadFailed; 2], Duration::ZERO)
+        }],
+        ..Tasks::default()
+    })
+    .await;
+    assert_eq!(exit, ExitCode::Done);
+    insta::assert_snapshot!(lines, @"
+    a 1/4, again in 1s
+    a 2/4, again in 2s
+    a passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_bounds_all_attempts() {
+    let (exit, lines) = outcome(Tasks {
+        steps: vec![task("a", &[], Duration::from_secs(3600))],
+        finally: vec![passing("b")],
+        ..Tasks::default()
+    })
+    .await;
+    assert_eq!(exit, ExitCode::PreloadFailed);
+    insta::assert_snapshot!(lines, @"
+    a failed
+    b passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_leaves_finally_its_time() {
+    let (context, lines) = context();
+    let cancel = context.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(5)).await;
+        cancel.raise(Urgency::Cancel);
+    });
+    let tasks = Tasks {
+        steps: vec![task("a", &[], Duration::from_secs(50)), passing("b")],
+        on_failure: vec![passing("c")],
+        finally: vec![
+            task("d", &[], Duration::from_secs(7)),
+            task("e", &[], Duration::from_secs(7)),
+            passing("f"),
+        ],
+    };
+    let began = Instant::now();
+    let exit = run(&tasks, &[true, true], &context).await;
+    assert_eq!(exit, ExitCode::Cancelled);
+    assert_eq!(
+        began.elapsed(),
+        Duration::from_secs(5) + FINALLY_AFTER_CANCEL
+    );
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    a cancelled
+    b skipped: the run was cancelled
+    c skipped: the run was cancelled
+    d passed
+    e cancelled
+    f skipped: the time after the cancellation is over
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_ends_at_once() {
+    let (context, lines) = context();
+    context.cancel.raise(Urgency::Abort);
+    let tasks = Tasks {
+        steps: vec![passing("a")],
+        finally: vec![passing("b")],
+        ..Tasks::default()
+    };
+    assert_eq!(run(&tasks, &[true], &context).await, ExitCode::Cancelled);
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    a skipped: the run was cancelled
+    b skipped: the time after the cancellation is over
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worst_outcome_is_the_exit_code_and_the_first_is_the_reason() {
+    let (context, _) = context();
+    let tasks = Tasks {
+        steps: vec![failing("a", ExitCode::GateInconclusive)],
+        on_failure: vec![failing("b", ExitCode::GateFailed)],
+        finally: vec![failing("c", ExitCode::NotifyFailed)],
+    };
+    assert_eq!(run(&tasks, &[true], &context).await, ExitCode::GateFailed);
+    assert_eq!(context.world.state.first_failure().unwrap().step, "a");
+}

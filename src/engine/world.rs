@@ -1,0 +1,166 @@
+//! What steps are given to work with, and what they learn from each other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Cancel;
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+use crate::report::Emitter;
+use crate::report::event::StepOutcome;
+
+/// Everything that a step may use.
+#[derive(Clone)]
+pub struct Context {
+    /// Where the step tells what happens.
+    pub events: Emitter,
+    /// Where it hears that the run is to end. Being dropped is the usual way to hear it.
+    pub cancel: Cancel,
+    /// What the run has, and what it knows so far.
+    pub world: Arc<World>,
+}
+
+/// What a run has, and what it knows so far.
+pub struct World {
+    /// The wall clock.
+    pub clock: Clock,
+    /// What the run is called.
+    pub run: RunNames,
+    /// What the steps so far have found.
+    pub state: State,
+}
+
+/// What a run is called.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RunNames {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The run's id.
+    pub id: String,
+    /// The page of the job that runs it.
+    pub link: Option<String>,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Status {
+    /// A signal ended it.
+    Cancelled,
+    /// A step failed.
+    Failed,
+    /// A gate could not decide, and nothing failed.
+    Inconclusive,
+    /// Nothing has gone wrong.
+    #[default]
+    Passed,
+}
+
+impl Status {
+    /// Returns the word for it in documents and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+            Self::Passed => "passed",
+        }
+    }
+}
+
+/// What the steps so far have found.
+#[derive(Default)]
+pub struct State(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    outcomes: BTreeMap<String, StepOutcome>,
+    exits: Vec<ExitCode>,
+    first: Option<FirstFailure>,
+    cancelled: bool,
+}
+
+/// The failure that a run is remembered for.
+#[derive(Clone, Debug)]
+pub struct FirstFailure {
+    /// The id of the step.
+    pub step: String,
+    /// The step's name for people.
+    pub name: String,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
+impl State {
+    /// Remembers how a step ended.
+    pub fn ended(&self, id: &str, outcome: StepOutcome) {
+        self.known().outcomes.insert(id.to_owned(), outcome);
+    }
+
+    /// Remembers a failure that counts.
+    pub fn failed(&self, id: &str, name: &str, failure: &Failure) {
+        let mut known = self.known();
+        known.exits.push(failure.exit);
+        known.first.get_or_insert_with(|| FirstFailure {
+            step: id.to_owned(),
+            name: name.to_owned(),
+            failure: failure.clone(),
+        });
+    }
+
+    /// Remembers that the run was cut short by a signal.
+    pub fn cancelled(&self) {
+        let mut known = self.known();
+        if !known.cancelled {
+            known.cancelled = true;
+            known.exits.push(ExitCode::Cancelled);
+        }
+    }
+
+    /// Returns how a step ended, if it has.
+    #[must_use]
+    pub fn outcome(&self, id: &str) -> Option<StepOutcome> {
+        self.known().outcomes.get(id).copied()
+    }
+
+    /// Returns how the run stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let known = self.known();
+        let failed = known
+            .exits
+            .iter()
+            .any(|exit| !matches!(exit, ExitCode::GateInconclusive | ExitCode::Cancelled));
+        if failed {
+            Status::Failed
+        } else if known.cancelled {
+            Status::Cancelled
+        } else if known.exits.is_empty() {
+            Status::Passed
+        } else {
+            Status::Inconclusive
+        }
+    }
+
+    /// Returns the exit code that the run has earned so far.
+    #[must_use]
+    pub fn exit(&self) -> ExitCode {
+        self.known()
+            .exits
+            .iter()
+            .copied()
+            .fold(ExitCode::Done, ExitCode::worse)
+    }
+
+    /// Returns the failure that the run is remembered for.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<FirstFailure> {
+        self.known().first.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic elsewhere leaves plain values behind, so they can still be read.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
