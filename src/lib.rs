@@ -9,4 +9,5 @@ pub mod engine;
 pub mod failure;
 pub mod oci;
 pub mod outcome;
+pub mod playground;
 pub mod report;
