@@ -11,4 +11,5 @@ pub mod failure;
 pub mod net;
 pub mod oci;
 pub mod outcome;
+pub mod playground;
 pub mod report;
