@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod failure;
+pub mod gate;
 pub mod oci;
 pub mod outcome;
 pub mod report;
