@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod failure;
+pub mod gate;
 pub mod net;
 pub mod oci;
 pub mod outcome;
