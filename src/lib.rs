@@ -11,4 +11,5 @@ pub mod gate;
 pub mod net;
 pub mod oci;
 pub mod outcome;
+pub mod probe;
 pub mod report;
