@@ -14,3 +14,4 @@ pub mod oci;
 pub mod outcome;
 pub mod playground;
 pub mod report;
+pub mod trust;
