@@ -15,3 +15,4 @@ pub mod outcome;
 pub mod playground;
 pub mod probe;
 pub mod report;
+pub mod trust;
