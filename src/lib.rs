@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -12,5 +13,6 @@ pub mod net;
 pub mod notice;
 pub mod oci;
 pub mod outcome;
+pub mod playground;
 pub mod probe;
 pub mod report;
