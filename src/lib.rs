@@ -10,6 +10,7 @@ pub mod engine;
 pub mod failure;
 pub mod gate;
 pub mod net;
+pub mod notice;
 pub mod oci;
 pub mod outcome;
 pub mod playground;
