@@ -3,7 +3,9 @@
 //! May not speak a protocol: that is what steps call domain modules for.
 
 pub mod cancel;
+pub mod grants;
 pub mod lock;
+pub mod plan;
 pub mod run;
 pub mod selection;
 pub mod task;

@@ -1,0 +1,101 @@
+//! What a run may touch: hosts, folders and variables, each with its reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+/// Everything outside the process that a run may touch.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Grants {
+    /// `host:port`, and what for.
+    pub hosts: BTreeMap<String, BTreeSet<String>>,
+    /// Files and folders that are read, and what for.
+    pub read: BTreeMap<String, BTreeSet<String>>,
+    /// Files and folders that are written, and what for.
+    pub write: BTreeMap<String, BTreeSet<String>>,
+    /// Variables that are read, and what for.
+    pub variables: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Grants {
+    /// Adds a host and port.
+    pub fn host(&mut self, host: &str, port: u16, reason: impl Into<String>) {
+        let place = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        self.hosts.entry(place).or_default().insert(reason.into());
+    }
+
+    /// Adds a file or folder that is read.
+    pub fn read(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        self.read
+            .entry(path.into())
+            .or_default()
+            .insert(reason.into());
+    }
+
+    /// Adds a file or folder that is written.
+    pub fn write(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        self.write
+            .entry(path.into())
+            .or_default()
+            .insert(reason.into());
+    }
+
+    /// Adds a variable.
+    pub fn variable(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.variables
+            .entry(name.into())
+            .or_default()
+            .insert(reason.into());
+    }
+
+    /// Returns one line a grant: kind, name, reasons.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(&'static str, String, String)> {
+        let kinds = [
+            ("connect", &self.hosts),
+            ("read", &self.read),
+            ("write", &self.write),
+            ("variable", &self.variables),
+        ];
+        kinds
+            .into_iter()
+            .flat_map(|(kind, entries)| {
+                entries.iter().map(move |(name, reasons)| {
+                    let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+                    (kind, name.clone(), reasons.join(", "))
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_listed_once_with_all_its_reasons() {
+        let mut grants = Grants::default();
+        grants.host("ghcr.io", 443, "preload");
+        grants.host("ghcr.io", 443, "check");
+        grants.host("::1", 80, "probe http");
+        grants.variable("TOKEN", "secret ghcr");
+        let lines: Vec<String> = grants
+            .lines()
+            .into_iter()
+            .map(|(kind, name, reasons)| format!("{kind} {name}: {reasons}"))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "connect [::1]:80: probe http",
+                "connect ghcr.io:443: check, preload",
+                "variable TOKEN: secret ghcr",
+            ]
+        );
+    }
+}
