@@ -3,10 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod failure;
+pub mod net;
 pub mod oci;
 pub mod outcome;
 pub mod report;
