@@ -9,5 +9,13 @@
     reason = "a harness that can't go on has to stop its test"
 )]
 
+mod cancel;
+mod cli;
+mod document;
+mod gate;
 mod harness;
+mod notify;
 mod peers;
+mod plan;
+mod preload;
+mod verify;

@@ -14,6 +14,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub struct Image {
     pub platform: (String, String),
     pub layers: Vec<Vec<u8>>,
+    diff_ids: Vec<String>,
     pub config: Vec<u8>,
     pub manifest: Vec<u8>,
 }
@@ -40,6 +41,23 @@ impl Image {
             .collect();
         let diff_ids: Vec<_> = archives.iter().map(|archive| digest(archive)).collect();
         let layers: Vec<_> = archives.iter().map(|archive| gzip(archive)).collect();
+        Self::assembled(seed, layers, diff_ids, os, architecture)
+    }
+
+    /// Makes an image with this one's first layer and then another image's layers.
+    pub fn sharing_first_layer(&self, other: &Self) -> Self {
+        let layers = [&self.layers[..1], &other.layers[..]].concat();
+        let diff_ids = [&self.diff_ids[..1], &other.diff_ids[..]].concat();
+        Self::assembled("shared", layers, diff_ids, &self.platform.0, &self.platform.1)
+    }
+
+    fn assembled(
+        seed: &str,
+        layers: Vec<Vec<u8>>,
+        diff_ids: Vec<String>,
+        os: &str,
+        architecture: &str,
+    ) -> Self {
         let config = json!({
             "os": os, "architecture": architecture,
             "config": {"Labels": {"seed": seed}},
@@ -55,6 +73,7 @@ impl Image {
         Self {
             platform: (os.into(), architecture.into()),
             layers,
+            diff_ids,
             config,
             manifest: manifest.to_string().into_bytes(),
         }
