@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Image, Proxy, Registry, Running, Sandbox, Service, Signal, Signer, wait_for};
+use crate::harness::{
+    Answer, Image, Proxy, Registry, Running, Sandbox, Service, Signal, Signer, wait_for,
+};
 
 /// A run that hangs in its step `stuck`, and the receiver that `finally` tells.
 struct Stuck {
@@ -107,10 +109,15 @@ fn a_terminate_while_finally_runs_does_not_cut_it_short() {
         Answer::text(200, "")
     });
     let document = std::fs::read_to_string(stuck.sandbox.path().join("p.yml")).unwrap();
-    stuck.sandbox.write("p.yml", document.replace(&stuck.sink.url("/told"), &slow.url("/told")));
+    stuck.sandbox.write(
+        "p.yml",
+        document.replace(&stuck.sink.url("/told"), &slow.url("/told")),
+    );
     let mut running = stuck.start();
     running.signal(Signal::Interrupt);
-    wait_for("the receiver to be told", || (!slow.requests().is_empty()).then_some(()));
+    wait_for("the receiver to be told", || {
+        (!slow.requests().is_empty()).then_some(())
+    });
     if !running.ends_within(Duration::ZERO) {
         running.signal(Signal::Terminate);
     }
@@ -122,12 +129,20 @@ fn a_second_interrupt_aborts() {
     let stuck = Stuck::in_step(STEPS[3]);
     let deaf = Service::start(|_| Answer::Silence);
     let document = std::fs::read_to_string(stuck.sandbox.path().join("p.yml")).unwrap();
-    stuck.sandbox.write("p.yml", document.replace(&stuck.sink.url("/told"), &deaf.url("/told")));
+    stuck.sandbox.write(
+        "p.yml",
+        document.replace(&stuck.sink.url("/told"), &deaf.url("/told")),
+    );
     let mut running = stuck.start();
     running.signal(Signal::Interrupt);
-    wait_for("the deaf receiver to be asked", || (!deaf.requests().is_empty()).then_some(()));
+    wait_for("the deaf receiver to be asked", || {
+        (!deaf.requests().is_empty()).then_some(())
+    });
     running.signal(Signal::Interrupt);
-    assert!(running.ends_within(Duration::from_secs(5)), "an abort does not wait");
+    assert!(
+        running.ends_within(Duration::from_secs(5)),
+        "an abort does not wait"
+    );
     running.finish().expect(70);
 }
 
@@ -160,5 +175,8 @@ fn an_interrupt_in_the_middle_of_a_blob_leaves_a_cache_that_the_next_run_uses() 
 }
 
 fn told(sink: &Service) -> usize {
-    sink.requests().iter().filter(|r| r.target == "/told").count()
+    sink.requests()
+        .iter()
+        .filter(|r| r.target == "/told")
+        .count()
 }

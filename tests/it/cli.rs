@@ -11,10 +11,21 @@ const MINIMAL: &str = "version: 1\nname: minimal\nsteps:\n  - gate:\n      withi
 fn help_names_every_command_on_stdout() {
     let output = Sandbox::new().run(["--help"]).expect(0);
     for command in [
-        "run", "plan", "validate", "init", "schema", "pull", "verify", "cache", "completions",
+        "run",
+        "plan",
+        "validate",
+        "init",
+        "schema",
+        "pull",
+        "verify",
+        "cache",
+        "completions",
     ] {
         assert!(
-            output.stdout.lines().any(|line| line.trim_start().starts_with(command)),
+            output
+                .stdout
+                .lines()
+                .any(|line| line.trim_start().starts_with(command)),
             "{command} in\n{}",
             output.stdout
         );
@@ -26,17 +37,32 @@ fn help_names_every_command_on_stdout() {
 fn every_command_explains_itself() {
     let sandbox = Sandbox::new();
     for command in [
-        "run", "plan", "validate", "init", "schema", "pull", "verify", "cache", "completions",
+        "run",
+        "plan",
+        "validate",
+        "init",
+        "schema",
+        "pull",
+        "verify",
+        "cache",
+        "completions",
     ] {
         let output = sandbox.run([command, "--help"]).expect(0);
-        assert!(output.stdout.contains("Usage: shipgate"), "{}", output.stdout);
+        assert!(
+            output.stdout.contains("Usage: shipgate"),
+            "{}",
+            output.stdout
+        );
     }
 }
 
 #[test]
 fn the_version_is_the_package_s() {
     let output = Sandbox::new().run(["--version"]).expect(0);
-    assert_eq!(output.stdout.trim(), concat!("shipgate ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        output.stdout.trim(),
+        concat!("shipgate ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -54,13 +80,19 @@ fn wrong_usage_is_code_2_and_leaves_stdout_empty() {
     for arguments in wrong {
         let output = sandbox.run(arguments).expect(2);
         assert_eq!(output.stdout, "", "{arguments:?}");
-        assert!(output.stderr.contains("shipgate"), "{arguments:?}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("shipgate"),
+            "{arguments:?}: {}",
+            output.stderr
+        );
     }
 }
 
 #[test]
 fn a_mistyped_flag_is_met_with_the_right_one() {
-    let output = Sandbox::new().run(["run", "p.yml", "--reprot", "out"]).expect(2);
+    let output = Sandbox::new()
+        .run(["run", "p.yml", "--reprot", "out"])
+        .expect(2);
     output.says("--report");
 }
 
@@ -68,7 +100,10 @@ fn a_mistyped_flag_is_met_with_the_right_one() {
 fn an_input_without_a_value_is_wrong_usage() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);
-    sandbox.run(["run", "p.yml", "--input", "tag"]).expect(2).says("tag");
+    sandbox
+        .run(["run", "p.yml", "--input", "tag"])
+        .expect(2)
+        .says("tag");
 }
 
 #[test]
@@ -89,18 +124,32 @@ fn the_published_schema_is_current() {
     let output = Sandbox::new().run(["schema"]).expect(0);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/pipeline.schema.json");
     let published = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-    assert_eq!(output.stdout, published, "cargo run -- schema > schema/pipeline.schema.json");
-    assert_eq!(output.json()["$schema"].as_str(), Some("https://json-schema.org/draft/2020-12/schema"));
+    assert_eq!(
+        output.stdout, published,
+        "cargo run -- schema > schema/pipeline.schema.json"
+    );
+    assert_eq!(
+        output.json()["$schema"].as_str(),
+        Some("https://json-schema.org/draft/2020-12/schema")
+    );
 }
 
 #[test]
 fn a_first_pipeline_is_valid_and_never_overwritten_unasked() {
     let sandbox = Sandbox::new();
     let flags = [
-        "--image", "127.0.0.1:5000/acme/web:v1", "--key", "keys/cosign.pub", "--url",
-        "http://127.0.0.1:8080/health", "--slack-env", "SLACK",
+        "--image",
+        "127.0.0.1:5000/acme/web:v1",
+        "--key",
+        "keys/cosign.pub",
+        "--url",
+        "http://127.0.0.1:8080/health",
+        "--slack-env",
+        "SLACK",
     ];
-    sandbox.run(["init", "first.yml"].iter().chain(&flags)).expect(0);
+    sandbox
+        .run(["init", "first.yml"].iter().chain(&flags))
+        .expect(0);
     sandbox.write("keys/cosign.pub", "");
     sandbox.run(["validate", "first.yml"]).expect(0);
     let written = std::fs::read_to_string(sandbox.path().join("first.yml")).unwrap();
@@ -108,7 +157,10 @@ fn a_first_pipeline_is_valid_and_never_overwritten_unasked() {
     let again = sandbox.run(["init", "first.yml", "--image", "127.0.0.1:5000/other:v2"]);
     assert_ne!(again.status.code(), Some(0));
     again.says("--force");
-    assert_eq!(std::fs::read_to_string(sandbox.path().join("first.yml")).unwrap(), written);
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path().join("first.yml")).unwrap(),
+        written
+    );
 
     let printed = sandbox.run(["init", "-"].iter().chain(&flags)).expect(0);
     assert_eq!(printed.stdout, written);
@@ -121,7 +173,9 @@ fn validate_looks_at_every_file() {
     sandbox.write("one.yml", "version: 1\nname: one\nstepz: []\n");
     sandbox.write("two.yml", "version: 1\nname: two\nsteps: 7\n");
     sandbox.run(["validate", "good.yml"]).expect(0);
-    let output = sandbox.run(["validate", "one.yml", "good.yml", "two.yml"]).expect(10);
+    let output = sandbox
+        .run(["validate", "one.yml", "good.yml", "two.yml"])
+        .expect(10);
     output.says("one.yml:3:1").says("two.yml:3:8");
 }
 
@@ -134,8 +188,14 @@ fn what_is_missing_is_said_before_anything_runs() {
     );
     sandbox.run(["validate", "needs.yml"]).expect(0);
     sandbox.run(["run", "needs.yml"]).expect(11).says("tag");
-    sandbox.run(["run", "needs.yml", "-i", "tag=latest"]).expect(11).says("v[0-9]+");
-    sandbox.run(["run", "needs.yml", "-i", "tag=v1"]).expect(11).says("TOKEN");
+    sandbox
+        .run(["run", "needs.yml", "-i", "tag=latest"])
+        .expect(11)
+        .says("v[0-9]+");
+    sandbox
+        .run(["run", "needs.yml", "-i", "tag=v1"])
+        .expect(11)
+        .says("TOKEN");
 }
 
 #[test]
@@ -143,14 +203,20 @@ fn a_lock_of_another_pipeline_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);
     sandbox.write("lock.json", "{\"version\": 1}");
-    sandbox.run(["run", "p.yml", "--lock", "lock.json"]).expect(12).says("lock.json");
+    sandbox
+        .run(["run", "p.yml", "--lock", "lock.json"])
+        .expect(12)
+        .says("lock.json");
 }
 
 #[test]
 fn an_unknown_step_id_is_wrong_usage() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);
-    sandbox.run(["run", "p.yml", "--only", "nowhere"]).expect(2).says("nowhere");
+    sandbox
+        .run(["run", "p.yml", "--only", "nowhere"])
+        .expect(2)
+        .says("nowhere");
 }
 
 #[test]

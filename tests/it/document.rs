@@ -22,8 +22,13 @@ fn every_error_of_a_file_comes_with_its_place_and_a_caret() {
 #[test]
 fn a_key_of_a_later_version_is_refused_by_name() {
     let sandbox = Sandbox::new();
-    sandbox.write("later.yml", "version: 1\nname: later\nclusters:\n  prod: {context: prod}\nsteps: []\n");
-    refused(&sandbox, "later.yml").says("later.yml:3:1").says("clusters");
+    sandbox.write(
+        "later.yml",
+        "version: 1\nname: later\nclusters:\n  prod: {context: prod}\nsteps: []\n",
+    );
+    refused(&sandbox, "later.yml")
+        .says("later.yml:3:1")
+        .says("clusters");
 }
 
 #[test]
@@ -31,7 +36,10 @@ fn what_is_no_document_is_refused_in_words() {
     let sandbox = Sandbox::new();
     sandbox.write("empty.yml", "");
     sandbox.write("invalid.yml", b"version: 1\nname: \xff\xfe\xfa\n");
-    let utf16: Vec<u8> = "\u{feff}version: 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> = "\u{feff}version: 1\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     sandbox.write("utf16.yml", utf16);
     std::fs::create_dir(sandbox.path().join("folder.yml")).unwrap();
     for (name, word) in [
@@ -60,7 +68,10 @@ fn an_alias_bomb_is_refused_at_once() {
     let mut bomb = String::from("version: 1\nname: bomb\na0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let previous = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [previous.as_str(); 9].join(", ")));
+        bomb.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            [previous.as_str(); 9].join(", ")
+        ));
     }
     sandbox.write("bomb.yml", bomb);
     refused(&sandbox, "bomb.yml");

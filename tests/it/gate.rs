@@ -9,7 +9,9 @@ use crate::harness::{Answer, Sandbox, Service};
 fn pipeline(probes: &str, more: &str) -> String {
     let indented = |text: &str, by: usize| {
         let margin = " ".repeat(by);
-        text.lines().map(|line| format!("{margin}{line}\n")).collect::<String>()
+        text.lines()
+            .map(|line| format!("{margin}{line}\n"))
+            .collect::<String>()
     };
     format!(
         "version: 1\nname: gate\nsteps:\n  - id: live\n    gate:\n      within: 1500ms\n      every: 50ms\n{}      probes:\n{}",
@@ -20,7 +22,11 @@ fn pipeline(probes: &str, more: &str) -> String {
 
 /// Returns a port on which nothing listens.
 fn closed() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 #[test]
@@ -34,19 +40,35 @@ fn a_healthy_service_passes_by_http_and_tcp() {
     );
     sandbox.write("p.yml", pipeline(&probes, "hold: 200ms"));
     sandbox.run(["p.yml"]).expect(0);
-    let asked = service.requests().iter().filter(|r| r.target == "/health").count();
-    assert!(asked >= 3, "held for 200 ms at 50 ms a round, asked {asked} times");
+    let asked = service
+        .requests()
+        .iter()
+        .filter(|r| r.target == "/health")
+        .count();
+    assert!(
+        asked >= 3,
+        "held for 200 ms at 50 ms a round, asked {asked} times"
+    );
 }
 
 #[test]
 fn a_failing_service_fails_with_the_samples() {
     let service = Service::constant(503, "starting");
     let sandbox = Sandbox::new();
-    let probes = format!("page: {{http: {{url: \"{}\", status: 200}}}}", service.url("/health"));
+    let probes = format!(
+        "page: {{http: {{url: \"{}\", status: 200}}}}",
+        service.url("/health")
+    );
     sandbox.write("p.yml", pipeline(&probes, ""));
-    sandbox.run(["run", "p.yml", "--report", "out"]).expect(50).says("503");
+    sandbox
+        .run(["run", "p.yml", "--report", "out"])
+        .expect(50)
+        .says("503");
     let report = std::fs::read_to_string(sandbox.path().join("out/report.json")).unwrap();
-    assert!(report.contains("503") && report.contains("gate-failed"), "{report}");
+    assert!(
+        report.contains("503") && report.contains("gate-failed"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -77,7 +99,10 @@ fn a_blind_prober_is_inconclusive_and_a_broken_service_is_not() {
     sandbox.run(["blind.yml"]).expect(51).says("control");
 
     let good = Service::constant(200, "");
-    let seeing = format!("control: {{http: {{url: \"{}\", status: 200}}}}", good.url("/"));
+    let seeing = format!(
+        "control: {{http: {{url: \"{}\", status: 200}}}}",
+        good.url("/")
+    );
     sandbox.write("seeing.yml", pipeline(&probes, &seeing));
     sandbox.run(["seeing.yml"]).expect(50).says(&dead);
 }
@@ -86,7 +111,11 @@ fn a_blind_prober_is_inconclusive_and_a_broken_service_is_not() {
 fn one_good_probe_of_two_is_enough_only_where_the_document_says_so() {
     let good = Service::constant(200, "");
     let sandbox = Sandbox::new();
-    let probes = format!("up: {{tcp: \"{}\"}}\ndown: {{tcp: \"{}\"}}", good.address(), closed());
+    let probes = format!(
+        "up: {{tcp: \"{}\"}}\ndown: {{tcp: \"{}\"}}",
+        good.address(),
+        closed()
+    );
     for (pass, code) in [
         ("all: [up, down]", 50),
         ("any: [up, down]", 0),
@@ -101,7 +130,10 @@ fn one_good_probe_of_two_is_enough_only_where_the_document_says_so() {
 fn a_service_that_never_answers_is_bounded() {
     let silent = Service::start(|_| Answer::Silence);
     let sandbox = Sandbox::new();
-    let probes = format!("page: {{http: {{url: \"{}\", status: 200}}}}", silent.url("/"));
+    let probes = format!(
+        "page: {{http: {{url: \"{}\", status: 200}}}}",
+        silent.url("/")
+    );
     sandbox.write("p.yml", pipeline(&probes, ""));
     let code = sandbox.run(["p.yml"]).status.code();
     assert!(matches!(code, Some(50 | 51)), "{code:?}");

@@ -98,6 +98,32 @@ fn doors_with_password_and_tls_lead_to_the_same_images() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
+fn a_door_with_tokens_opens_to_a_login_only() {
+    let registry = Registry::start();
+    let image = Image::new("tokens", &[100]);
+    image.push(&registry, "acme/app", "v1");
+    let (locked, tokens) = registry.with_tokens(&Authority::new());
+    let sandbox = Sandbox::new();
+    let reference = format!("{}/acme/app:v1", locked.address());
+    let refused = Tool::new(&sandbox, "crane")
+        .args(["digest", &reference])
+        .attempt();
+    assert!(!refused.status.success());
+    sandbox.docker_login(locked.address(), USER, PASSWORD);
+    let digest = Tool::new(&sandbox, "crane")
+        .args(["digest", &reference])
+        .run();
+    assert_eq!(digest.trim(), image.digest());
+    assert!(
+        tokens
+            .requests()
+            .iter()
+            .any(|r| r.target.contains("scope=repository"))
+    );
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
 fn the_proxy_logs_every_request_and_byte() {
     let registry = Registry::start();
     let proxy = Proxy::before(registry.address());

@@ -24,19 +24,37 @@ fn requests_and_bytes_equal_the_log_of_the_cold_run() {
         "p.yml",
         format!("version: 1\nname: plan\nimages:\n  web: \"{address}/acme/web:v1\"\n  worker: {{ref: \"{address}/acme/worker:v1\", platforms: [linux/amd64]}}\ntrust:\n  signers:\n    ops: {{key: ops.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - check: {{registry: \"{address}\"}}\n  - preload: {{images: [web, worker]}}\n  - verify: {{images: [web, worker]}}\n"),
     );
-    let plan = sandbox.run(["plan", "p.yml", "--format", "json"]).expect(0).json();
+    let plan = sandbox
+        .run(["plan", "p.yml", "--format", "json"])
+        .expect(0)
+        .json();
     assert!(!sandbox.cache().exists(), "plan writes nothing");
     let before = proxy.accesses().len();
     sandbox.run(["p.yml"]).expect(0);
     let run = proxy.accesses().split_off(before);
 
-    let listed = run.iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join("\n");
+    let listed = run
+        .iter()
+        .map(|a| format!("{a:?}"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let bytes: u64 = run.iter().map(|access| access.bytes).sum();
-    assert_eq!(plan["total"]["requests"].as_u64(), Some(run.len() as u64), "{plan:#}\n{listed}");
-    assert_eq!(plan["total"]["bytes"].as_u64(), Some(bytes), "{plan:#}\n{listed}");
+    assert_eq!(
+        plan["total"]["requests"].as_u64(),
+        Some(run.len() as u64),
+        "{plan:#}\n{listed}"
+    );
+    assert_eq!(
+        plan["total"]["bytes"].as_u64(),
+        Some(bytes),
+        "{plan:#}\n{listed}"
+    );
     for (image, digest) in [("web", web), ("worker", worker)] {
         let planned = plan["images"][image]["digest"].as_str().unwrap();
-        assert!(digest.ends_with(planned), "{image}: {planned}, not {digest}");
+        assert!(
+            digest.ends_with(planned),
+            "{image}: {planned}, not {digest}"
+        );
     }
 }
 

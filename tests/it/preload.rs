@@ -45,7 +45,9 @@ fn assert_holds(cache: &Path, image: &Image) {
 }
 
 fn pipeline(reference: &str, more: &str) -> String {
-    format!("version: 1\nname: preload\n{more}images:\n  web: {reference}\nsteps:\n  - preload: {{images: [web]}}\n")
+    format!(
+        "version: 1\nname: preload\n{more}images:\n  web: {reference}\nsteps:\n  - preload: {{images: [web]}}\n"
+    )
 }
 
 #[test]
@@ -54,7 +56,10 @@ fn by_tag_and_by_digest_the_same_bytes_arrive() {
     let registry = Registry::start();
     let image = Image::new("tag", &[1000, 300_000, 0]);
     let by_digest = image.push(&registry, "acme/deep/web", "v1");
-    for reference in [format!("{}/acme/deep/web:v1", registry.address()), by_digest] {
+    for reference in [
+        format!("{}/acme/deep/web:v1", registry.address()),
+        by_digest,
+    ] {
         let sandbox = Sandbox::new();
         sandbox.write("p.yml", pipeline(&format!("\"{reference}\""), ""));
         sandbox.run(["p.yml"]).expect(0);
@@ -85,7 +90,9 @@ fn the_platform_is_chosen_from_an_index() {
         assert!(!sandbox.cache().join("blobs").join(unwanted).exists());
     }
     let sandbox = Sandbox::new();
-    let missing = sandbox.run(["pull", &reference, "--platform", "linux/s390x"]).expect(20);
+    let missing = sandbox
+        .run(["pull", &reference, "--platform", "linux/s390x"])
+        .expect(20);
     missing.says("linux/s390x").says("linux/arm64");
 }
 
@@ -97,18 +104,33 @@ fn a_warm_run_fetches_no_blob() {
     image.push(&registry, "acme/web", "v1");
     let sandbox = Sandbox::new();
     let cold = Proxy::before(registry.address());
-    sandbox.write("p.yml", pipeline(&format!("\"{}/acme/web:v1\"", cold.address()), ""));
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", cold.address()), ""),
+    );
     sandbox.run(["p.yml"]).expect(0);
     assert_eq!(cold.accesses().iter().filter(|a| a.is_blob()).count(), 3);
     sandbox.run(["p.yml"]).expect(0);
-    assert_eq!(cold.accesses().iter().filter(|a| a.is_blob()).count(), 3, "blobs again");
+    assert_eq!(
+        cold.accesses().iter().filter(|a| a.is_blob()).count(),
+        3,
+        "blobs again"
+    );
 
     // A new image that shares a layer costs the new bytes alone.
     let next = image.sharing_first_layer(&Image::new("next", &[50_000]));
     next.push(&registry, "acme/web", "v1");
     sandbox.run(["p.yml"]).expect(0);
-    let blobs: Vec<_> = cold.accesses().into_iter().filter(|a| a.is_blob()).collect();
-    assert_eq!(blobs.len(), 3 + 2, "the new layer and the new config: {blobs:?}");
+    let blobs: Vec<_> = cold
+        .accesses()
+        .into_iter()
+        .filter(|a| a.is_blob())
+        .collect();
+    assert_eq!(
+        blobs.len(),
+        3 + 2,
+        "the new layer and the new config: {blobs:?}"
+    );
     assert_holds(&sandbox.cache(), &next);
 }
 
@@ -123,12 +145,17 @@ fn a_password_comes_from_docker_s_configuration_or_from_the_document() {
 
     let stranger = Sandbox::new();
     stranger.write("p.yml", &document);
-    stranger.run(["p.yml"]).expect(20).says("401").says(locked.address());
+    stranger
+        .run(["p.yml"])
+        .expect(20)
+        .says("401")
+        .says(locked.address());
 
     let logged_in = Sandbox::new();
     logged_in.docker_login(locked.address(), USER, PASSWORD);
-    let credentials = format!("credentials: [docker-config]\n{}", &document["version: 1\n".len()..]);
-    logged_in.write("p.yml", format!("version: 1\n{credentials}"));
+    let credentials = "credentials: [docker-config]\n";
+    let reference = format!("\"{}/acme/web:v1\"", locked.address());
+    logged_in.write("p.yml", pipeline(&reference, credentials));
     logged_in.run(["p.yml"]).expect(0);
     assert_holds(&logged_in.cache(), &image);
 
@@ -138,16 +165,47 @@ fn a_password_comes_from_docker_s_configuration_or_from_the_document() {
         "secrets:\n  password: {{env: REGISTRY_PASSWORD}}\nregistries:\n  \"{}\": {{auth: {{username: {USER}, password: \"${{secret.password}}\"}}}}\n",
         locked.address()
     );
-    given.write("p.yml", pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth));
+    given.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth),
+    );
     let output = given.run(["run", "p.yml", "--verbose"]).expect(0);
     assert!(!output.stderr.contains(PASSWORD) && !output.stdout.contains(PASSWORD));
     assert_holds(&given.cache(), &image);
 
     let mut wrong = Sandbox::new();
     wrong.set("REGISTRY_PASSWORD", "another-password");
-    wrong.write("p.yml", pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth));
+    wrong.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth),
+    );
     let output = wrong.run(["p.yml"]).expect(20).says("401");
     assert!(!output.stderr.contains("another-password"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_token_is_asked_for_with_the_login_and_for_pulling_alone() {
+    let open = Registry::start();
+    let image = Image::new("token", &[1000, 2000]);
+    image.push(&open, "acme/web", "v1");
+    let (locked, tokens) = open.with_tokens(&Authority::new());
+    let sandbox = Sandbox::new();
+    let reference = format!("\"{}/acme/web:v1\"", locked.address());
+    sandbox.write(
+        "p.yml",
+        pipeline(&reference, "credentials: [docker-config]\n"),
+    );
+    sandbox.run(["p.yml"]).expect(20).says("401");
+    sandbox.docker_login(locked.address(), USER, PASSWORD);
+    let asked = tokens.requests().len();
+    sandbox.run(["p.yml"]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+    let asked = tokens.requests().split_off(asked);
+    assert_eq!(asked.len(), 1, "one token serves the whole pull: {asked:?}");
+    let scope = asked[0].target.replace("%3A", ":").replace("%2F", "/");
+    assert!(scope.contains("scope=repository:acme/web:pull"), "{scope}");
+    assert!(!scope.contains("push"), "{scope}");
 }
 
 #[test]
@@ -164,7 +222,10 @@ fn a_private_authority_is_trusted_where_the_document_names_it() {
     let registries = format!("registries:\n  \"localhost:{port}\": {{plain-http: false}}\n");
     let sandbox = Sandbox::new();
     sandbox.write("ca.pem", fs::read(authority.ca()).unwrap());
-    sandbox.write("p.yml", pipeline(&reference, &format!("net: {{ca: [ca.pem]}}\n{registries}")));
+    sandbox.write(
+        "p.yml",
+        pipeline(&reference, &format!("net: {{ca: [ca.pem]}}\n{registries}")),
+    );
     sandbox.run(["p.yml"]).expect(0);
     assert_holds(&sandbox.cache(), &image);
 
@@ -188,7 +249,10 @@ fn a_flipped_byte_never_enters_the_cache() {
         }
     });
     let sandbox = Sandbox::new();
-    sandbox.write("p.yml", pipeline(&format!("\"{}/acme/web:v1\"", liar.address()), ""));
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", liar.address()), ""),
+    );
     sandbox.run(["p.yml"]).expect(20).says(&victim);
     assert_whole(&sandbox.cache());
 }
@@ -206,7 +270,10 @@ fn a_manifest_that_is_not_its_digest_is_refused() {
     });
     let sandbox = Sandbox::new();
     let reference = reference.replace(registry.address(), &liar.address());
-    sandbox.run(["pull", &reference]).expect(20).says(&image.digest());
+    sandbox
+        .run(["pull", &reference])
+        .expect(20)
+        .says(&image.digest());
     assert!(files(&sandbox.cache().join("blobs")).is_empty());
 }
 
@@ -218,10 +285,15 @@ fn a_kill_in_the_middle_leaves_a_cache_that_is_whole() {
     image.push(&registry, "acme/web", "v1");
     let slow = Proxy::limited(registry.address(), "2m");
     let sandbox = Sandbox::new();
-    sandbox.write("p.yml", pipeline(&format!("\"{}/acme/web:v1\"", slow.address()), ""));
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", slow.address()), ""),
+    );
     let running = sandbox.start(["p.yml"]);
     wait_for("the first bytes of the large layer", || {
-        let large = files(&sandbox.cache()).into_iter().any(|(_, size)| size > 300_000);
+        let large = files(&sandbox.cache())
+            .into_iter()
+            .any(|(_, size)| size > 300_000);
         large.then_some(())
     });
     running.signal(Signal::Kill);
@@ -239,13 +311,23 @@ fn what_is_not_there_is_said_as_such() {
     Image::new("there", &[10]).push(&registry, "acme/web", "v1");
     let sandbox = Sandbox::new();
     let missing = format!("{}/acme/web:v2", registry.address());
-    sandbox.run(["pull", &missing]).expect(20).says("404").says(":v2");
+    sandbox
+        .run(["pull", &missing])
+        .expect(20)
+        .says("404")
+        .says(":v2");
 }
 
 #[test]
 fn a_registry_that_is_down_is_named_with_its_address() {
     let sandbox = Sandbox::new();
-    sandbox.run(["pull", "127.0.0.1:9/acme/web:v1"]).expect(20).says("127.0.0.1:9");
-    sandbox.write("c.yml", "version: 1\nname: down\nsteps:\n  - check: {registry: \"127.0.0.1:9\"}\n");
+    sandbox
+        .run(["pull", "127.0.0.1:9/acme/web:v1"])
+        .expect(20)
+        .says("127.0.0.1:9");
+    sandbox.write(
+        "c.yml",
+        "version: 1\nname: down\nsteps:\n  - check: {registry: \"127.0.0.1:9\"}\n",
+    );
     sandbox.run(["c.yml"]).expect(21).says("127.0.0.1:9");
 }

@@ -16,7 +16,9 @@ fn verdict(reference: &str, signer: &Signer) -> (i32, String) {
     sandbox.write("p.yml", pipeline(reference, "ops.pub"));
     let run = sandbox.run(["run", "p.yml", "--verbose"]);
     let code = run.status.code().unwrap();
-    sandbox.run(["verify", reference, "--key", "ops.pub"]).expect(code);
+    sandbox
+        .run(["verify", reference, "--key", "ops.pub"])
+        .expect(code);
     (code, run.stderr)
 }
 
@@ -91,7 +93,10 @@ fn the_signature_of_another_digest_is_bad() {
         assert!(!signer.accepts(&target), "cosign refuses it too");
         let (code, said) = verdict(&target, &signer);
         assert_eq!(code, 32, "{layout:?}\n{said}");
-        assert!(said.contains(&signed.digest()), "what it is a signature of:\n{said}");
+        assert!(
+            said.contains(&signed.digest()),
+            "what it is a signature of:\n{said}"
+        );
     }
 }
 
@@ -105,7 +110,9 @@ fn a_registry_that_went_away_is_not_unsigned() {
     drop(registry);
     let sandbox = Sandbox::new();
     sandbox.write("ops.pub", std::fs::read(signer.public_key()).unwrap());
-    sandbox.run(["verify", &reference, "--key", "ops.pub"]).expect(33);
+    sandbox
+        .run(["verify", &reference, "--key", "ops.pub"])
+        .expect(33);
 }
 
 #[test]
@@ -118,7 +125,8 @@ fn an_image_that_no_rule_matches_is_not_trusted() {
     let sandbox = Sandbox::new();
     sandbox.write("ops.pub", std::fs::read(signer.public_key()).unwrap());
     let registry = registry.address();
-    let document = pipeline(&reference, "ops.pub").replace(&format!("{registry}/**"), &format!("{registry}/other/**"));
+    let document = pipeline(&reference, "ops.pub")
+        .replace(&format!("{registry}/**"), &format!("{registry}/other/**"));
     sandbox.write("p.yml", document);
     sandbox.run(["p.yml"]).expect(34);
 }
@@ -132,5 +140,7 @@ fn transplant(registry: &Registry, repository: &str, layout: Layout, from: &Imag
         let end = if layout == Layout::Tag { ".sig" } else { "" };
         format!("{address}/{repository}:{name}{end}")
     };
-    Tool::new(&sandbox, "crane").args(["copy", &tag(from), &tag(to)]).run();
+    Tool::new(&sandbox, "crane")
+        .args(["copy", &tag(from), &tag(to)])
+        .run();
 }

@@ -18,6 +18,7 @@ impl Authority {
             openssl req -x509 -new -key ca.key -sha256 -days 30 -subj /CN=test-authority -out ca.pem \
               -addext keyUsage=critical,keyCertSign
             openssl ecparam -name prime256v1 -genkey -noout -out server.key
+            openssl pkcs8 -topk8 -nocrypt -in server.key -out server.pkcs8
             openssl req -new -key server.key -subj /CN=localhost -out server.csr
             printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:false\n' >server.ext
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 20 -sha256 \
@@ -48,6 +49,11 @@ impl Authority {
     /// Returns the path of the server's key.
     pub fn key(&self) -> PathBuf {
         self.file("server.key")
+    }
+
+    /// Returns the path of the server's key as PKCS#8.
+    pub fn pkcs8(&self) -> PathBuf {
+        self.file("server.pkcs8")
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -48,7 +48,13 @@ impl Image {
     pub fn sharing_first_layer(&self, other: &Self) -> Self {
         let layers = [&self.layers[..1], &other.layers[..]].concat();
         let diff_ids = [&self.diff_ids[..1], &other.diff_ids[..]].concat();
-        Self::assembled("shared", layers, diff_ids, &self.platform.0, &self.platform.1)
+        Self::assembled(
+            "shared",
+            layers,
+            diff_ids,
+            &self.platform.0,
+            &self.platform.1,
+        )
     }
 
     fn assembled(

@@ -12,13 +12,14 @@ mod registry;
 mod sandbox;
 mod service;
 mod signer;
+mod tokens;
 mod tools;
 
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
 pub use image::{Image, Index};
 pub use process::{Process, Signal};
-pub use proxy::{Access, Proxy};
+pub use proxy::Proxy;
 pub use registry::{PASSWORD, Registry, USER};
 pub use sandbox::{Output, Running, Sandbox};
 pub use service::{Answer, Request, Service};

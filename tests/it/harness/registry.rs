@@ -1,10 +1,9 @@
 //! The reference registry, a process of its own.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{Authority, Process, tool};
+use super::{Authority, Process, Service, tokens, tool};
 
 /// The user of a registry that asks for a password.
 pub const USER: &str = "acme";
@@ -15,7 +14,7 @@ const HTPASSWD: &str = "acme:$2y$05$abcdefghijklmnopqrstuuUXKlvQTwfK/kphhjbeRlh5
 
 /// A running `docker-registry` with its storage.
 pub struct Registry {
-    process: Process,
+    _process: Process,
     address: String,
     storage: Arc<tempfile::TempDir>,
     _folder: tempfile::TempDir,
@@ -53,14 +52,17 @@ impl Registry {
         &self.address
     }
 
-    /// Returns the folder with the registry's data.
-    pub fn storage(&self) -> &Path {
-        self.storage.path()
-    }
-
-    /// Returns what the registry wrote: its log of requests.
-    pub fn log(&self) -> String {
-        self.process.log()
+    /// Starts a second door to the same images that asks for tokens of [`USER`], and the service that gives them.
+    pub fn with_tokens(&self, authority: &Authority) -> (Self, Service) {
+        let service = tokens::serve(authority);
+        let auth = format!(
+            "auth: {{token: {{realm: '{}', service: {}, issuer: {}, rootcertbundle: '{}'}}}}\n",
+            service.url("/token"),
+            tokens::AUDIENCE,
+            tokens::ISSUER,
+            authority.ca().display()
+        );
+        (Self::on(self.storage.clone(), &auth), service)
     }
 
     /// `rest` follows the `http` section, so that indented lines belong to it.
@@ -85,7 +87,7 @@ impl Registry {
             Some(rest.split(['"', ',']).next()?.trim().to_owned())
         });
         Self {
-            process,
+            _process: process,
             address,
             storage,
             _folder: folder,

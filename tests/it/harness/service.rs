@@ -26,6 +26,17 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+impl Request {
+    /// Returns the value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
 /// What the service does with a request.
 pub enum Answer {
     /// Answers with this status, these headers and this body.
