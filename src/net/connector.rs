@@ -258,7 +258,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_address_gives_way_after_the_stagger() {
         let begun = Instant::now();
-        let won = race(&addresses(3), STAGGER, |address| async move {
+        let all = addresses(3);
+        let won = race(&all, STAGGER, |address| async move {
             match address.ip() {
                 IpAddr::V4(ip) if ip.octets()[3] == 2 => Ok(address),
                 _ => std::future::pending().await,
@@ -271,7 +272,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_address_gives_way_at_once() {
         let begun = Instant::now();
-        let won = race(&addresses(2), STAGGER, |address| async move {
+        let all = addresses(2);
+        let won = race(&all, STAGGER, |address| async move {
             if address == addresses(1)[0] {
                 return Err(io::Error::from(io::ErrorKind::HostUnreachable));
             }
@@ -283,7 +285,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_first_address_can_still_win() {
-        let won = race(&addresses(2), STAGGER, |address| async move {
+        let all = addresses(2);
+        let won = race(&all, STAGGER, |address| async move {
             let late = if address == addresses(1)[0] { 400 } else { 200 };
             sleep(Duration::from_millis(late)).await;
             Ok(address)

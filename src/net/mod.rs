@@ -18,6 +18,8 @@ mod redact;
 #[cfg_attr(not(target_family = "wasm"), path = "roots_native.rs")]
 mod roots;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::net::SocketAddr;
