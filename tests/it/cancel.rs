@@ -151,7 +151,7 @@ fn a_second_interrupt_aborts() {
 fn an_interrupt_in_the_middle_of_a_blob_leaves_a_cache_that_the_next_run_uses() {
     let registry = Registry::start();
     let image = Image::new("cancel", &[6_000_000, 1000]);
-    image.push(&registry, "acme/web", "v1");
+    image.push(registry.address(), "acme/web", "v1");
     let signer = Signer::new();
     let slow = Proxy::limited(registry.address(), "2m");
     let sandbox = Sandbox::new();

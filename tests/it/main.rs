@@ -17,5 +17,6 @@ mod harness;
 mod notify;
 mod peers;
 mod plan;
+mod playground;
 mod preload;
 mod verify;

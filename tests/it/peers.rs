@@ -11,7 +11,7 @@ fn the_registry_serves_our_images_to_four_clients() {
     let registry = Registry::start();
     let sandbox = Sandbox::new();
     let image = Image::new("peers", &[1000, 70_000]);
-    let reference = image.push(&registry, "acme/app", "v1");
+    let reference = image.push(registry.address(), "acme/app", "v1");
     let tagged = format!("{}/acme/app:v1", registry.address());
     let digest = Tool::new(&sandbox, "crane").args(["digest", &tagged]).run();
     assert_eq!(digest.trim(), image.digest());
@@ -38,7 +38,7 @@ fn an_index_is_valid_for_crane() {
         Image::of_platform("amd", &[100], "linux", "amd64"),
         Image::of_platform("arm", &[100], "linux", "arm64"),
     ]);
-    let reference = index.push(&registry, "acme/app", "v1");
+    let reference = index.push(registry.address(), "acme/app", "v1");
     let sandbox = Sandbox::new();
     Tool::new(&sandbox, "crane")
         .args(["validate", "--remote", &reference])
@@ -52,7 +52,7 @@ fn cosign_accepts_what_it_signed_and_nothing_else() {
     let (signer, stranger) = (Signer::new(), Signer::new());
     for layout in [Layout::Bundle, Layout::Tag] {
         let image = Image::new(&format!("{layout:?}"), &[100]);
-        let reference = image.push(&registry, "acme/app", "v1");
+        let reference = image.push(registry.address(), "acme/app", "v1");
         assert!(
             !signer.accepts(&reference),
             "{layout:?} before it is signed"
@@ -68,7 +68,7 @@ fn cosign_accepts_what_it_signed_and_nothing_else() {
 fn doors_with_password_and_tls_lead_to_the_same_images() {
     let registry = Registry::start();
     let image = Image::new("doors", &[100]);
-    image.push(&registry, "acme/app", "v1");
+    image.push(registry.address(), "acme/app", "v1");
     let sandbox = Sandbox::new();
 
     let locked = registry.with_password();
@@ -101,7 +101,7 @@ fn doors_with_password_and_tls_lead_to_the_same_images() {
 fn a_door_with_tokens_opens_to_a_login_only() {
     let registry = Registry::start();
     let image = Image::new("tokens", &[100]);
-    image.push(&registry, "acme/app", "v1");
+    image.push(registry.address(), "acme/app", "v1");
     let (locked, tokens) = registry.with_tokens(&Authority::new());
     let sandbox = Sandbox::new();
     let reference = format!("{}/acme/app:v1", locked.address());
@@ -128,7 +128,7 @@ fn the_proxy_logs_every_request_and_byte() {
     let registry = Registry::start();
     let proxy = Proxy::before(registry.address());
     let image = Image::new("proxy", &[50_000]);
-    image.push(&registry, "acme/app", "v1");
+    image.push(registry.address(), "acme/app", "v1");
     let sandbox = Sandbox::new();
     let tagged = format!("{}/acme/app:v1", proxy.address());
     Tool::new(&sandbox, "crane")

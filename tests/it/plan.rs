@@ -7,12 +7,13 @@ use crate::harness::{Image, Index, Layout, Proxy, Registry, Sandbox, Signer};
 fn requests_and_bytes_equal_the_log_of_the_cold_run() {
     let registry = Registry::start();
     let signer = Signer::new();
-    let web = Image::new("web", &[1000, 200_000, 70_000]).push(&registry, "acme/web", "v1");
+    let web =
+        Image::new("web", &[1000, 200_000, 70_000]).push(registry.address(), "acme/web", "v1");
     let index = Index::of(vec![
         Image::of_platform("amd", &[30_000], "linux", "amd64"),
         Image::of_platform("arm", &[30_000], "linux", "arm64"),
     ]);
-    let worker = index.push(&registry, "acme/worker", "v1");
+    let worker = index.push(registry.address(), "acme/worker", "v1");
     signer.sign(&web, Layout::Bundle);
     signer.sign(&worker, Layout::Tag);
 
@@ -62,7 +63,7 @@ fn requests_and_bytes_equal_the_log_of_the_cold_run() {
 #[ignore = "needs real peers: tests/run"]
 fn the_grants_name_host_folder_and_variable() {
     let registry = Registry::start();
-    Image::new("grants", &[1000]).push(&registry, "acme/web", "v1");
+    Image::new("grants", &[1000]).push(registry.address(), "acme/web", "v1");
     let mut sandbox = Sandbox::new();
     sandbox.set("TOKEN", "a-long-enough-token");
     let address = registry.address();

@@ -55,7 +55,7 @@ fn pipeline(reference: &str, more: &str) -> String {
 fn by_tag_and_by_digest_the_same_bytes_arrive() {
     let registry = Registry::start();
     let image = Image::new("tag", &[1000, 300_000, 0]);
-    let by_digest = image.push(&registry, "acme/deep/web", "v1");
+    let by_digest = image.push(registry.address(), "acme/deep/web", "v1");
     for reference in [
         format!("{}/acme/deep/web:v1", registry.address()),
         by_digest,
@@ -78,7 +78,7 @@ fn the_platform_is_chosen_from_an_index() {
     let registry = Registry::start();
     let amd = Image::of_platform("amd", &[2000], "linux", "amd64");
     let arm = Image::of_platform("arm", &[2000], "linux", "arm64");
-    Index::of(vec![amd.clone(), arm.clone()]).push(&registry, "acme/web", "v1");
+    Index::of(vec![amd.clone(), arm.clone()]).push(registry.address(), "acme/web", "v1");
     let reference = format!("{}/acme/web:v1", registry.address());
     for (platform, chosen, other) in [("linux/amd64", &amd, &arm), ("linux/arm64", &arm, &amd)] {
         let sandbox = Sandbox::new();
@@ -101,7 +101,7 @@ fn the_platform_is_chosen_from_an_index() {
 fn a_warm_run_fetches_no_blob() {
     let registry = Registry::start();
     let image = Image::new("warm", &[100_000, 200_000]);
-    image.push(&registry, "acme/web", "v1");
+    image.push(registry.address(), "acme/web", "v1");
     let sandbox = Sandbox::new();
     let cold = Proxy::before(registry.address());
     sandbox.write(
@@ -119,7 +119,7 @@ fn a_warm_run_fetches_no_blob() {
 
     // A new image that shares a layer costs the new bytes alone.
     let next = image.sharing_first_layer(&Image::new("next", &[50_000]));
-    next.push(&registry, "acme/web", "v1");
+    next.push(registry.address(), "acme/web", "v1");
     sandbox.run(["p.yml"]).expect(0);
     let blobs: Vec<_> = cold
         .accesses()
@@ -139,7 +139,7 @@ fn a_warm_run_fetches_no_blob() {
 fn a_password_comes_from_docker_s_configuration_or_from_the_document() {
     let open = Registry::start();
     let image = Image::new("auth", &[1000]);
-    image.push(&open, "acme/web", "v1");
+    image.push(open.address(), "acme/web", "v1");
     let locked = open.with_password();
     let document = pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), "");
 
@@ -188,7 +188,7 @@ fn a_password_comes_from_docker_s_configuration_or_from_the_document() {
 fn a_token_is_asked_for_with_the_login_and_for_pulling_alone() {
     let open = Registry::start();
     let image = Image::new("token", &[1000, 2000]);
-    image.push(&open, "acme/web", "v1");
+    image.push(open.address(), "acme/web", "v1");
     let (locked, tokens) = open.with_tokens(&Authority::new());
     let sandbox = Sandbox::new();
     let reference = format!("\"{}/acme/web:v1\"", locked.address());
@@ -213,7 +213,7 @@ fn a_token_is_asked_for_with_the_login_and_for_pulling_alone() {
 fn a_private_authority_is_trusted_where_the_document_names_it() {
     let open = Registry::start();
     let image = Image::new("tls", &[1000]);
-    image.push(&open, "acme/web", "v1");
+    image.push(open.address(), "acme/web", "v1");
     let authority = Authority::new();
     let secure = open.with_tls(&authority);
     let port = secure.address().rsplit(':').next().unwrap().to_owned();
@@ -239,7 +239,7 @@ fn a_private_authority_is_trusted_where_the_document_names_it() {
 fn a_flipped_byte_never_enters_the_cache() {
     let registry = Registry::start();
     let image = Image::new("lie", &[1000, 40_000]);
-    image.push(&registry, "acme/web", "v1");
+    image.push(registry.address(), "acme/web", "v1");
     let victim = digest(&image.layers[1]);
     let target = victim.clone();
     let liar = Service::lying(registry.address().to_owned(), move |request, reply| {
@@ -262,7 +262,7 @@ fn a_flipped_byte_never_enters_the_cache() {
 fn a_manifest_that_is_not_its_digest_is_refused() {
     let registry = Registry::start();
     let image = Image::new("manifest", &[1000]);
-    let reference = image.push(&registry, "acme/web", "v1");
+    let reference = image.push(registry.address(), "acme/web", "v1");
     let liar = Service::lying(registry.address().to_owned(), |request, reply| {
         if request.target.contains("/manifests/") && !reply.body.is_empty() {
             reply.body.push(b'\n');
@@ -282,7 +282,7 @@ fn a_manifest_that_is_not_its_digest_is_refused() {
 fn a_kill_in_the_middle_leaves_a_cache_that_is_whole() {
     let registry = Registry::start();
     let image = Image::new("kill", &[6_000_000, 1000, 2000]);
-    image.push(&registry, "acme/web", "v1");
+    image.push(registry.address(), "acme/web", "v1");
     let slow = Proxy::limited(registry.address(), "2m");
     let sandbox = Sandbox::new();
     sandbox.write(
@@ -308,7 +308,7 @@ fn a_kill_in_the_middle_leaves_a_cache_that_is_whole() {
 #[ignore = "needs real peers: tests/run"]
 fn what_is_not_there_is_said_as_such() {
     let registry = Registry::start();
-    Image::new("there", &[10]).push(&registry, "acme/web", "v1");
+    Image::new("there", &[10]).push(registry.address(), "acme/web", "v1");
     let sandbox = Sandbox::new();
     let missing = format!("{}/acme/web:v2", registry.address());
     sandbox

@@ -29,7 +29,8 @@ fn both_layouts_of_cosign_are_found() {
     let signer = Signer::new();
     for layout in [Layout::Bundle, Layout::Tag] {
         let repository = format!("acme/{}", format!("{layout:?}").to_lowercase());
-        let reference = Image::new(&repository, &[1000]).push(&registry, &repository, "v1");
+        let reference =
+            Image::new(&repository, &[1000]).push(registry.address(), &repository, "v1");
         signer.sign(&reference, layout);
         let tagged = format!("{}/{repository}:v1", registry.address());
         for reference in [&reference, &tagged] {
@@ -44,7 +45,7 @@ fn both_layouts_of_cosign_are_found() {
 fn one_of_two_keys_and_one_of_two_signatures_are_enough() {
     let registry = Registry::start();
     let (old, new, stranger) = (Signer::new(), Signer::new(), Signer::new());
-    let reference = Image::new("rotation", &[1000]).push(&registry, "acme/web", "v1");
+    let reference = Image::new("rotation", &[1000]).push(registry.address(), "acme/web", "v1");
     stranger.sign(&reference, Layout::Bundle);
     new.sign(&reference, Layout::Bundle);
     let sandbox = Sandbox::new();
@@ -58,7 +59,7 @@ fn one_of_two_keys_and_one_of_two_signatures_are_enough() {
 #[ignore = "needs real peers: tests/run"]
 fn an_unsigned_image_is_unsigned() {
     let registry = Registry::start();
-    let reference = Image::new("unsigned", &[1000]).push(&registry, "acme/web", "v1");
+    let reference = Image::new("unsigned", &[1000]).push(registry.address(), "acme/web", "v1");
     let (code, said) = verdict(&reference, &Signer::new());
     assert_eq!(code, 30, "{said}");
 }
@@ -70,7 +71,8 @@ fn another_key_is_another_signer() {
     let stranger = Signer::new();
     for layout in [Layout::Bundle, Layout::Tag] {
         let repository = format!("acme/{}", format!("{layout:?}").to_lowercase());
-        let reference = Image::new(&repository, &[1000]).push(&registry, &repository, "v1");
+        let reference =
+            Image::new(&repository, &[1000]).push(registry.address(), &repository, "v1");
         stranger.sign(&reference, layout);
         let (code, said) = verdict(&reference, &Signer::new());
         assert_eq!(code, 31, "{layout:?}\n{said}");
@@ -86,9 +88,9 @@ fn the_signature_of_another_digest_is_bad() {
         let repository = format!("acme/{}", format!("{layout:?}").to_lowercase());
         let signed = Image::new("signed", &[1000]);
         let forged = Image::new("forged", &[1000]);
-        let reference = signed.push(&registry, &repository, "v1");
+        let reference = signed.push(registry.address(), &repository, "v1");
         signer.sign(&reference, layout);
-        let target = forged.push(&registry, &repository, "v2");
+        let target = forged.push(registry.address(), &repository, "v2");
         transplant(&registry, &repository, layout, &signed, &forged);
         assert!(!signer.accepts(&target), "cosign refuses it too");
         let (code, said) = verdict(&target, &signer);
@@ -105,7 +107,7 @@ fn the_signature_of_another_digest_is_bad() {
 fn a_registry_that_went_away_is_not_unsigned() {
     let registry = Registry::start();
     let signer = Signer::new();
-    let reference = Image::new("gone", &[1000]).push(&registry, "acme/web", "v1");
+    let reference = Image::new("gone", &[1000]).push(registry.address(), "acme/web", "v1");
     signer.sign(&reference, Layout::Bundle);
     drop(registry);
     let sandbox = Sandbox::new();
@@ -120,7 +122,7 @@ fn a_registry_that_went_away_is_not_unsigned() {
 fn an_image_that_no_rule_matches_is_not_trusted() {
     let registry = Registry::start();
     let signer = Signer::new();
-    let reference = Image::new("norule", &[1000]).push(&registry, "acme/web", "v1");
+    let reference = Image::new("norule", &[1000]).push(registry.address(), "acme/web", "v1");
     signer.sign(&reference, Layout::Bundle);
     let sandbox = Sandbox::new();
     sandbox.write("ops.pub", std::fs::read(signer.public_key()).unwrap());

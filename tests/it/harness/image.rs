@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Registry, digest, fetch};
+use super::{digest, fetch};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -91,16 +91,10 @@ impl Image {
     }
 
     /// Pushes it and returns the reference by digest.
-    pub fn push(&self, registry: &Registry, repository: &str, tag: &str) -> String {
-        self.push_blobs(registry.address(), repository);
-        put_manifest(
-            registry.address(),
-            repository,
-            tag,
-            MANIFEST,
-            &self.manifest,
-        );
-        format!("{}/{repository}@{}", registry.address(), self.digest())
+    pub fn push(&self, address: &str, repository: &str, tag: &str) -> String {
+        self.push_blobs(address, repository);
+        put_manifest(address, repository, tag, MANIFEST, &self.manifest);
+        format!("{address}/{repository}@{}", self.digest())
     }
 
     fn push_blobs(&self, address: &str, repository: &str) {
@@ -135,8 +129,7 @@ impl Index {
     }
 
     /// Pushes it with its images and returns the reference by digest.
-    pub fn push(&self, registry: &Registry, repository: &str, tag: &str) -> String {
-        let address = registry.address();
+    pub fn push(&self, address: &str, repository: &str, tag: &str) -> String {
         for image in &self.images {
             image.push_blobs(address, repository);
             put_manifest(

@@ -6,6 +6,7 @@
 mod certificates;
 mod client;
 mod image;
+mod playground;
 mod process;
 mod proxy;
 mod registry;
@@ -18,6 +19,7 @@ mod tools;
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
 pub use image::{Image, Index};
+pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal};
 pub use proxy::Proxy;
 pub use registry::{PASSWORD, Registry, USER};
