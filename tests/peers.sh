@@ -168,6 +168,8 @@ set_up() { # NAME
   say "$name: ready after $((SECONDS - began)) s"
 }
 
+declare -A pids=()
+
 main() {
   case ${1:-} in
     --list) printf '%s\n' "${!EXPECTED[@]}" | sort; exit ;;
@@ -175,17 +177,21 @@ main() {
   esac
   [ $# -ge 2 ] || die "usage: tests/peers.sh FOLDER PEER…"
   local out=$1 name failed=0
-  local -A pids=()
   shift
   mkdir -p "$CACHE" "$out/bin"
   for name; do
     [ -n "${EXPECTED[$name]:-}" ] || die "no peer is called $name; there are: ${!EXPECTED[*]}"
   done
-  # All side by side: those that download don't wait for those that compile.
+  # All side by side: those that download don't wait for those that compile. Each in a process
+  # group of its own, so that a cut run takes its compilers with it; what they did is kept.
+  trap 'trap - EXIT; for name in "${pids[@]}"; do kill -TERM -- "-$name" 2>/dev/null || true; done' EXIT
+  trap 'exit 130' INT TERM
+  set -m
   for name; do
     set_up "$name" &
     pids[$name]=$!
   done
+  set +m
   for name; do
     if wait "${pids[$name]}"; then
       ln -sf "$CACHE/$name-$(recipe "$name")"/bin/* "$out/bin/"

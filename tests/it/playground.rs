@@ -1,4 +1,7 @@
-//! The playground's registry against the clients that everybody uses.
+//! The playground: its registry against the clients that everybody uses, and the pipelines that
+//! run with nothing else on the machine.
+
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use shipgate::playground::registry::{Auth, Config, Login};
@@ -250,4 +253,98 @@ fn clients_log_in_by_password_and_by_token() {
             .args([format!("docker://{to}")])
             .run();
     }
+}
+
+/// Returns a file of the repository that a user would run.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn the_first_pipeline_does_every_step_for_real() {
+    let sandbox = Sandbox::new();
+    let output = sandbox
+        .run([
+            shipped("pipeline.yml").as_os_str(),
+            "--format".as_ref(),
+            "json".as_ref(),
+        ])
+        .expect(0);
+    let events = output.json_lines();
+    let kinds: Vec<_> = events
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    for kind in [
+        "run-started",
+        "registry-checked",
+        "image-resolved",
+        "image-preloaded",
+        "image-verified",
+        "sampled",
+        "gate-judged",
+        "notice-sent",
+        "run-finished",
+    ] {
+        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+    }
+    let resolved = events
+        .iter()
+        .find(|event| event["event"] == "image-resolved")
+        .unwrap();
+    let verified = events
+        .iter()
+        .find(|event| event["event"] == "image-verified")
+        .unwrap();
+    assert_eq!(
+        resolved["digest"], verified["digest"],
+        "what was resolved is what was verified"
+    );
+    assert_eq!(events.last().unwrap()["exit"], "done");
+}
+
+#[test]
+fn a_second_run_of_the_first_pipeline_finds_the_cache_warm() {
+    let sandbox = Sandbox::new();
+    let pipeline = shipped("pipeline.yml");
+    let arguments = [pipeline.as_os_str(), "--format".as_ref(), "json".as_ref()];
+    let fetched = || {
+        let events = sandbox.run(arguments).expect(0).json_lines();
+        let preloaded = events
+            .into_iter()
+            .find(|event| event["event"] == "image-preloaded");
+        preloaded.unwrap()["fetched"].as_u64().unwrap()
+    };
+    assert!(fetched() > 0);
+    assert_eq!(fetched(), 0);
+}
+
+#[test]
+fn a_plan_of_the_first_pipeline_writes_nothing() {
+    let sandbox = Sandbox::new();
+    let pipeline = shipped("pipeline.yml");
+    sandbox
+        .run(["plan".as_ref(), pipeline.as_os_str()])
+        .expect(0);
+    assert!(!sandbox.cache().join("blobs").exists());
+}
+
+#[test]
+fn the_examples_end_as_their_comments_say() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run([shipped("examples/failing.yml")])
+        .expect(50)
+        .says("500");
+    // Two images are refused, and the more dangerous refusal decides.
+    let refused = sandbox.run([shipped("examples/refused.yml")]).expect(31);
+    refused.says("unsigned").says("stranger");
+}
+
+#[test]
+fn what_a_newcomer_reads() {
+    let sandbox = Sandbox::new();
+    let pipeline = shipped("pipeline.yml");
+    let output = sandbox.run([pipeline.as_os_str(), "--format".as_ref(), "plain".as_ref()]);
+    insta::assert_snapshot!(output.normal());
 }
