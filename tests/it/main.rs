@@ -11,6 +11,7 @@
 
 mod cancel;
 mod cli;
+mod component;
 mod document;
 mod gate;
 mod harness;

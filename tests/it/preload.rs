@@ -35,7 +35,7 @@ pub fn assert_whole(cache: &Path) {
 }
 
 /// Panics unless the cache holds the manifest, the config and every layer of an image.
-fn assert_holds(cache: &Path, image: &Image) {
+pub fn assert_holds(cache: &Path, image: &Image) {
     assert_whole(cache);
     for blob in image.layers.iter().chain([&image.config, &image.manifest]) {
         let name = digest(blob).replace(':', "/");

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod client;
+mod component;
 mod image;
 mod playground;
 mod process;
@@ -18,6 +19,7 @@ mod tools;
 
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
+pub use component::run_component;
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal};
