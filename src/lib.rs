@@ -13,4 +13,5 @@ pub mod net;
 pub mod oci;
 pub mod outcome;
 pub mod playground;
+pub mod probe;
 pub mod report;

@@ -8,6 +8,8 @@ pub mod fill;
 mod index;
 mod layout;
 mod lock;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::{Error, ErrorKind};

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::answer::Answer;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
-use super::transport::{Answer, Attempts, Call, Config, Transport};
+use super::transport::{Attempts, Call, Config, Transport};
 use super::{Digest, Repository};
 use crate::net;
 

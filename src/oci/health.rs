@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
-use super::transport::{Answer, Attempts, Call};
+use super::transport::{Attempts, Call};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.

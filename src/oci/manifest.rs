@@ -195,7 +195,7 @@ impl Manifest {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Document {
     /// One image or artifact.
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
     /// A list of manifests.
     Index(Index),
 }

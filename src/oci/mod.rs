@@ -2,13 +2,16 @@
 //!
 //! May not know the document, the cache's layout or the terminal.
 
+mod answer;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
+mod diagnosis;
 pub mod digest;
+pub mod docker_config;
 pub mod error;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod health;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
@@ -25,8 +28,9 @@ mod token;
 mod transport;
 
 pub use client::{Blob, Client, Selector};
-pub use credentials::{Credential, Credentials, DockerConfig, Secret};
+pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
+pub use docker_config::DockerConfig;
 pub use error::{Error, ErrorKind};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;

@@ -15,7 +15,8 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::credentials::{Credential, Found, Secret};
-use super::error::{Diagnosis, Error, ErrorKind, Login};
+use super::diagnosis::Diagnosis;
+use super::error::{Error, ErrorKind, Login};
 use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
 use crate::net;
 
