@@ -47,7 +47,8 @@ pub struct Config {
     pub max_blob: u64,
     /// What blobs, manifests and unfinished uploads may take together, in bytes.
     pub max_total: u64,
-    /// The most entries of one page of tags, repositories or referrers.
+    /// The most entries of one page of tags, repositories or referrers. cosign 3 reads only the first page of
+    /// referrers, so that a small page hides signatures from it.
     pub page_size: usize,
     /// Whether there is a referrers API; older registries answer 404.
     pub referrers_api: bool,
