@@ -4,7 +4,6 @@
 //! `tests/run` sets the peers up and runs them all.
 
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a harness that can't go on has to stop its test"
 )]

@@ -115,12 +115,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until stderr holds a text.
-    pub fn wait_for(&mut self, text: &str) {
-        self.process
-            .wait_for(text, |log| log.contains(text).then_some(()));
-    }
-
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
