@@ -3,12 +3,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod failure;
+pub mod gate;
+pub mod net;
+pub mod notice;
 pub mod oci;
 pub mod outcome;
 pub mod pipeline;
+pub mod playground;
+pub mod probe;
 pub mod report;
 pub mod step;
+pub mod trust;

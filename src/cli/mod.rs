@@ -4,7 +4,9 @@
 pub mod args;
 pub mod environment;
 pub mod init;
+pub mod printer;
 #[cfg_attr(unix, path = "signals_unix.rs")]
 #[cfg_attr(windows, path = "signals_windows.rs")]
 #[cfg_attr(target_family = "wasm", path = "signals_wasi.rs")]
 pub mod signals;
+pub mod terminal;

@@ -121,6 +121,12 @@ impl Hasher {
     }
 }
 
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
 impl Default for Hasher {
     fn default() -> Self {
         Self::new()
@@ -129,7 +135,35 @@ impl Default for Hasher {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(bytes in any::<[u8; 32]>()) {
+            let digest = Digest(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+            prop_assert_eq!(digest.hex().len(), 64);
+            prop_assert!(digest.hex().starts_with(&digest.short()));
+        }
+
+        #[test]
+        fn any_string_is_taken_as_it_is_printed_or_refused(text in "(sha256:)?[0-9a-fA-F:]{0,70}|\\PC{0,80}") {
+            if let Ok(digest) = text.parse::<Digest>() {
+                prop_assert_eq!(digest.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn hashing_in_pieces_is_hashing_at_once(bytes in proptest::collection::vec(any::<u8>(), 0..2000), at in 0_usize..2000) {
+            let (left, right) = bytes.split_at(at.min(bytes.len()));
+            let mut hasher = Hasher::new();
+            hasher.update(left);
+            hasher.update(right);
+            prop_assert_eq!(hasher.finish(), Digest::of(&bytes));
+        }
+    }
 
     #[test]
     fn of_the_empty_string() {

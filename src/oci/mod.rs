@@ -2,8 +2,42 @@
 //!
 //! May not know the document, the cache's layout or the terminal.
 
+mod answer;
+pub mod challenge;
+pub mod client;
+pub mod credentials;
+mod diagnosis;
 pub mod digest;
+pub mod docker_config;
+pub mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod health;
+#[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
+#[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
+mod helper;
+pub mod manifest;
+pub mod platform;
 pub mod reference;
+pub mod referrers;
+pub mod resolve;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod token;
+mod transport;
 
+pub use client::{Blob, Client, Selector};
+pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
+pub use docker_config::DockerConfig;
+pub use error::{Error, ErrorKind};
+pub use health::{Access, Health};
+pub use helper::ProcessHelpers;
+pub use manifest::{Descriptor, Manifest};
+pub use platform::Platform;
 pub use reference::{Reference, Repository};
+pub use referrers::{Place, Referrers};
+pub use resolve::{Local, PlatformRule, Resolved};
+pub use retry::RetryPolicy;
+pub use transport::{Config, Notice};

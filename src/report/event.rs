@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
@@ -12,10 +13,11 @@ use crate::oci::Digest;
 use crate::outcome::ExitCode;
 
 /// One thing that happened, with its place in the run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Event {
     /// Time since the run began.
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    #[schemars(with = "u64")]
     pub elapsed: Duration,
     /// The id of the step, if a step did it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +28,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Detail {
     /// A blob is about to be fetched.
@@ -34,6 +36,7 @@ pub enum Detail {
         /// The image's name in the document.
         image: String,
         /// The blob's digest.
+        #[schemars(with = "String")]
         digest: Digest,
         /// Its size in bytes.
         size: u64,
@@ -41,6 +44,7 @@ pub enum Detail {
     /// Bytes of a blob arrived. Sent at most every 100 ms a blob.
     BlobProgressed {
         /// The blob's digest.
+        #[schemars(with = "String")]
         digest: Digest,
         /// Bytes so far.
         received: u64,
@@ -50,6 +54,7 @@ pub enum Detail {
         /// The image's name in the document.
         image: String,
         /// The blob's digest.
+        #[schemars(with = "String")]
         digest: Digest,
         /// Its size in bytes.
         size: u64,
@@ -60,6 +65,7 @@ pub enum Detail {
         host: Option<String>,
         /// How long it took.
         #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         took: Duration,
     },
     /// A gate came to a verdict.
@@ -76,8 +82,10 @@ pub enum Detail {
         /// The reference as written.
         reference: String,
         /// What it resolved to: the digest of the index or of the single manifest.
+        #[schemars(with = "String")]
         digest: Digest,
         /// The manifest of the chosen platform.
+        #[schemars(with = "String")]
         manifest: Digest,
         /// The chosen platform, for instance `linux/amd64`.
         platform: String,
@@ -91,6 +99,7 @@ pub enum Detail {
         /// The image's name in the document.
         image: String,
         /// The resolved digest.
+        #[schemars(with = "String")]
         digest: Digest,
         /// Bytes that were fetched.
         fetched: u64,
@@ -98,6 +107,7 @@ pub enum Detail {
         cached: u64,
         /// How long it took.
         #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         took: Duration,
     },
     /// An image satisfies its trust rule.
@@ -105,6 +115,7 @@ pub enum Detail {
         /// The image's name in the document.
         image: String,
         /// The digest that was verified.
+        #[schemars(with = "String")]
         digest: Digest,
         /// The trust rule's pattern.
         rule: String,
@@ -130,6 +141,7 @@ pub enum Detail {
         summary: String,
         /// Time to the first byte of `/v2/`.
         #[serde(rename = "latency_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         latency: Duration,
         /// The TLS version, if TLS was spoken.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +149,11 @@ pub enum Detail {
         /// When the certificate expires, RFC 3339, if TLS was spoken.
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate_expires: Option<String>,
+    },
+    /// What the run asked of the network, said once before it ends.
+    RequestsCounted {
+        /// One entry a host, in the order of their first request.
+        hosts: Vec<HostRequests>,
     },
     /// The run is over.
     RunFinished {
@@ -167,6 +184,7 @@ pub enum Detail {
         found: String,
         /// How long it took.
         #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         took: Duration,
     },
     /// One candidate signature was looked at.
@@ -176,6 +194,7 @@ pub enum Detail {
         /// Where it was found: `referrers`, `referrers tag`, `signature tag`.
         place: String,
         /// The digest of the manifest that carries it.
+        #[schemars(with = "String")]
         digest: Digest,
         /// `good` or the check that failed.
         verdict: String,
@@ -191,6 +210,7 @@ pub enum Detail {
         outcome: StepOutcome,
         /// How long it took, all attempts together.
         #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         took: Duration,
         /// What went wrong.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +226,7 @@ pub enum Detail {
         of: u32,
         /// The pause before the next attempt.
         #[serde(rename = "wait_ms", serialize_with = "milliseconds")]
+        #[schemars(with = "u64")]
         wait: Duration,
         /// What went wrong.
         failure: Failure,
@@ -237,8 +258,21 @@ pub enum Detail {
     },
 }
 
+/// What a run asked of one host.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct HostRequests {
+    /// The host and port.
+    pub host: String,
+    /// Number of requests, retries and redirects counted.
+    pub requests: u64,
+    /// How many of them got no answer, or one that had to be tried again.
+    pub failed: u64,
+    /// Bytes of bodies received.
+    pub received: u64,
+}
+
 /// A step as it is announced when the run begins.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct StepLine {
     /// The step's id.
     pub id: String,
@@ -249,7 +283,7 @@ pub struct StepLine {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepOutcome {
     /// It was cancelled before it was done.
@@ -307,6 +341,12 @@ impl Emitter {
             step: Some(id.into()),
             ..self.clone()
         }
+    }
+
+    /// Returns the time since the run began, as events carry it.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Sends an event.

@@ -3,5 +3,26 @@
 //! May not ask the domain for anything: what a report shows came in an event.
 
 pub mod event;
+pub mod fanout;
+pub mod json;
+pub mod live;
+pub mod mask;
+pub mod model;
+pub mod plain;
+pub mod progress;
+pub mod style;
+pub mod summary;
+pub mod voice;
+pub mod words;
+pub mod write;
+
+mod closing;
+#[cfg(test)]
+pub(crate) mod golden;
 
 pub use event::{Detail, Emitter, Event};
+pub use fanout::{Consumer, Fanout};
+pub use mask::{Mask, NoMask};
+pub use model::Report;
+pub use summary::Summary;
+pub use write::write_report;

@@ -1,0 +1,337 @@
+//! The one outlet: data to standard output, talk to standard error, everything masked.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::args::{Color, Format, TalkArgs};
+use super::terminal::{Terminal, is_no};
+use crate::failure::Failure;
+use crate::report::live::LiveRenderer;
+use crate::report::plain::{PlainRenderer, Verbosity};
+use crate::report::style::Style;
+use crate::report::voice::Voice;
+use crate::report::{Consumer, Emitter, Event, Mask, json, words};
+
+/// Prints what a command has to say.
+///
+/// A reader that goes away (`shipgate … | head`) ends the output, not the run.
+pub struct Printer {
+    decision: Decision,
+    outlet: Mutex<Outlet>,
+}
+
+/// How a command talks: what the flags and the terminal come to together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// The form of the output.
+    pub form: Form,
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// How lines look.
+    pub style: Style,
+    /// Whether data goes to a terminal, which must not be steered by it.
+    pub data_to_terminal: bool,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// One JSON object a line on standard output.
+    Json,
+    /// Bars below lines.
+    Live,
+    /// Lines.
+    Plain,
+}
+
+impl Decision {
+    /// Decides.
+    #[must_use]
+    pub fn new(talk: &TalkArgs, terminal: &Terminal) -> Self {
+        let interactive = terminal.stderr_is_terminal && !terminal.dumb && !terminal.ci;
+        let form = match talk.format {
+            Format::Json => Form::Json,
+            Format::Auto if interactive && !talk.quiet => Form::Live,
+            Format::Auto | Format::Plain => Form::Plain,
+        };
+        let verbosity = match (talk.quiet, talk.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        };
+        Self {
+            form,
+            verbosity,
+            style: Style {
+                color: colors(talk.color, terminal),
+                unicode: terminal.unicode,
+            },
+            data_to_terminal: terminal.stdout_is_terminal,
+        }
+    }
+}
+
+/// Decides about colours: `--color` over `NO_COLOR` over `FORCE_COLOR` and `CLICOLOR_FORCE` over where talk goes.
+#[must_use]
+pub fn colors(choice: Color, terminal: &Terminal) -> bool {
+    let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    match choice {
+        Color::Always => return true,
+        Color::Never => return false,
+        Color::Auto => {}
+    }
+    if set(&terminal.no_color).is_some() {
+        return false;
+    }
+    if let Some(force) = set(&terminal.force_color) {
+        return !is_no(&force);
+    }
+    if set(&terminal.clicolor_force).is_some_and(|force| force != "0") {
+        return true;
+    }
+    terminal.ci_shows_colors || terminal.stderr_is_terminal && !terminal.dumb
+}
+
+impl Printer {
+    /// Makes a printer on the standard streams.
+    #[must_use]
+    pub fn new(decision: Decision) -> Self {
+        Self::on(decision, Box::new(io::stdout()), Box::new(io::stderr()))
+    }
+
+    fn on(
+        decision: Decision,
+        stdout: Box<dyn Write + Send>,
+        stderr: Box<dyn Write + Send>,
+    ) -> Self {
+        let Decision {
+            form,
+            verbosity,
+            style,
+            ..
+        } = decision;
+        let plain = || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
+        let renderer = match form {
+            Form::Json => Renderer::Json(Voice::new(style)),
+            Form::Live => LiveRenderer::on_stderr(style, verbosity)
+                .map_or_else(plain, |live| Renderer::Live(Box::new(live))),
+            Form::Plain => plain(),
+        };
+        Self {
+            decision,
+            outlet: Mutex::new(Outlet {
+                renderer,
+                stdout,
+                stderr,
+                stdout_closed: false,
+                stream_error: None,
+            }),
+        }
+    }
+
+    /// Returns how this printer talks.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        self.decision
+    }
+
+    /// Replaces the mask. Set it as soon as secrets are known; before that nothing is masked.
+    pub fn set_mask(&self, mask: Arc<dyn Mask>) {
+        self.outlet().renderer.set_mask(mask);
+    }
+
+    /// Writes data to standard output, byte for byte but for secrets; a terminal gets no control codes.
+    /// The text ends with a line break, or bars would be drawn on its last line.
+    ///
+    /// # Errors
+    /// When the data can't be written, for instance on a full disk. A reader that went away is no error.
+    pub fn data(&self, text: &str) -> io::Result<()> {
+        let mut outlet = self.outlet();
+        let mut text = outlet.renderer.voice().mask().mask(text);
+        if self.decision.data_to_terminal {
+            text = words::escaped_lines(&text);
+        }
+        outlet.write_data(&text)
+    }
+
+    /// Says something that is neither data nor an error. Quiet commands leave it out.
+    pub fn note(&self, text: &str) {
+        if self.decision.verbosity > Verbosity::Quiet {
+            self.error(text);
+        }
+    }
+
+    /// Says that something is not as it should be and fails nothing. Quiet commands leave it out.
+    pub fn warning(&self, message: &str, hint: Option<&str>) {
+        if self.decision.verbosity > Verbosity::Quiet {
+            let mut outlet = self.outlet();
+            let lines = outlet.renderer.voice().warning(message, hint);
+            outlet.talk(&lines);
+        }
+    }
+
+    /// Says an error that is finished text, several lines of it perhaps, as the document's errors are.
+    pub fn error(&self, text: &str) {
+        let mut outlet = self.outlet();
+        let text = words::escaped_lines(&outlet.renderer.voice().mask().mask(text));
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        outlet.talk(&lines);
+    }
+
+    /// Says a failure with its causes, its facts and its hint.
+    ///
+    /// The failure of a step is said by its event; this is for what fails outside of a run.
+    pub fn failure(&self, failure: &Failure) {
+        let mut outlet = self.outlet();
+        let lines = outlet.renderer.voice().failure(failure);
+        outlet.talk(&lines);
+    }
+
+    /// Moves bars on, or says a heartbeat if one is due. `elapsed` is the time since the run began.
+    pub fn tick(&self, elapsed: Duration) {
+        let mut outlet = self.outlet();
+        match &mut outlet.renderer {
+            Renderer::Json(_) => {}
+            Renderer::Live(live) => live.tick(elapsed),
+            Renderer::Plain(plain) => {
+                let lines = plain.tick(elapsed);
+                outlet.talk(&lines);
+            }
+        }
+    }
+
+    /// Ticks for ever, as often as the form needs it: select it against the run.
+    pub async fn keep_ticking(&self, emitter: &Emitter) {
+        let pause = match self.decision.form {
+            Form::Live => Duration::from_millis(100),
+            Form::Json | Form::Plain => Duration::from_secs(1),
+        };
+        loop {
+            tokio::time::sleep(pause).await;
+            self.tick(emitter.elapsed());
+        }
+    }
+
+    /// Ends the talk: takes bars away, and says whether all events reached standard output.
+    ///
+    /// # Errors
+    /// The first error of the event stream, for instance a full disk. A reader that went away is no error.
+    pub fn finish(&self) -> io::Result<()> {
+        let mut outlet = self.outlet();
+        if let Renderer::Live(live) = &mut outlet.renderer {
+            live.finish();
+        }
+        outlet.stream_error.take().map_or(Ok(()), Err)
+    }
+
+    fn outlet(&self) -> MutexGuard<'_, Outlet> {
+        // A panic of another thread while it printed leaves at worst half a line.
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Consumer for Printer {
+    fn event(&self, event: &Event) {
+        let mut outlet = self.outlet();
+        match &mut outlet.renderer {
+            Renderer::Json(voice) => {
+                let mut line = json::line(event, voice.mask());
+                line.push('\n');
+                // A stream that can't be written to does not stop the run half way; `finish` tells.
+                if let Err(error) = outlet.write_data(&line) {
+                    outlet.stream_error.get_or_insert(error);
+                }
+            }
+            Renderer::Live(live) => live.event(event),
+            Renderer::Plain(plain) => {
+                let lines = plain.render(event);
+                outlet.talk(&lines);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Printer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Printer")
+            .field("decision", &self.decision)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Outlet {
+    renderer: Renderer,
+    stdout: Box<dyn Write + Send>,
+    stderr: Box<dyn Write + Send>,
+    stdout_closed: bool,
+    stream_error: Option<io::Error>,
+}
+
+enum Renderer {
+    Json(Voice),
+    Live(Box<LiveRenderer>),
+    Plain(Box<PlainRenderer>),
+}
+
+impl Renderer {
+    fn voice(&self) -> &Voice {
+        match self {
+            Self::Json(voice) => voice,
+            Self::Live(live) => live.voice(),
+            Self::Plain(plain) => plain.voice(),
+        }
+    }
+
+    fn set_mask(&mut self, mask: Arc<dyn Mask>) {
+        match self {
+            Self::Json(voice) => voice.set_mask(mask),
+            Self::Live(live) => live.set_mask(mask),
+            Self::Plain(plain) => plain.set_mask(mask),
+        }
+    }
+}
+
+impl Outlet {
+    fn write_data(&mut self, text: &str) -> io::Result<()> {
+        if self.stdout_closed {
+            return Ok(());
+        }
+        let stdout = &mut self.stdout;
+        let mut write = || {
+            stdout.write_all(text.as_bytes())?;
+            stdout.flush()
+        };
+        let written = match &self.renderer {
+            Renderer::Live(live) => live.suspended(write),
+            _ => write(),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.stdout_closed = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn talk(&mut self, lines: &[String]) {
+        if let Renderer::Live(live) = &self.renderer {
+            lines.iter().for_each(|line| live.print(line));
+            return;
+        }
+        if lines.is_empty() {
+            return;
+        }
+        let mut text = lines.join("\n");
+        text.push('\n');
+        let text = self.renderer.voice().mask().mask(&text);
+        // Nobody is left to be told that standard error can't be written to.
+        let _ = self.stderr.write_all(text.as_bytes());
+        let _ = self.stderr.flush();
+    }
+}
+
+#[cfg(test)]
+#[path = "printer_tests.rs"]
+mod tests;

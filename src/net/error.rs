@@ -1,0 +1,451 @@
+//! What can go wrong between a URL and the last byte of its body, as facts.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A failed request, connection or body, with the facts that explain it.
+///
+/// [`hint`](Self::hint) says what to change, [`phase`](Self::phase) how far it came. No variant
+/// holds a header, a body, or a URL that has not gone through [`redact`](crate::net::redact).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The body broke off before its end.
+    #[error(
+        "the body of {url} broke off after {received} bytes{}: {detail}",
+        of_expected(*.expected)
+    )]
+    BodyInterrupted {
+        /// The redacted URL.
+        url: String,
+        /// Who sent it.
+        endpoint: Box<Endpoint>,
+        /// Bytes that arrived, which is the offset to go on from.
+        received: u64,
+        /// Bytes that the server had announced.
+        expected: Option<u64>,
+        /// The transport's own words.
+        detail: String,
+    },
+
+    /// The body is longer than the reader allows.
+    #[error("the body of {url} is over the limit of {limit} bytes{}", announced(*.expected))]
+    BodyTooLarge {
+        /// The redacted URL.
+        url: String,
+        /// The most bytes that the reader takes.
+        limit: u64,
+        /// Bytes that the server had announced.
+        expected: Option<u64>,
+    },
+
+    /// The certificate's time is over.
+    #[error("the certificate of {endpoint} expired{}", at_time(.not_after))]
+    CertificateExpired {
+        /// Whose certificate.
+        endpoint: Box<Endpoint>,
+        /// Its end, in RFC 3339.
+        not_after: Option<String>,
+    },
+
+    /// The certificate is for other names.
+    #[error(
+        "the certificate of {endpoint} is not for `{}`, but for {}",
+        .endpoint.host,
+        name_list(.presented)
+    )]
+    CertificateName {
+        /// Whose certificate; its host is the expected name.
+        endpoint: Box<Endpoint>,
+        /// The names in the certificate.
+        presented: Vec<String>,
+    },
+
+    /// The certificate's time has not begun.
+    #[error("the certificate of {endpoint} is not valid yet{}", before_time(.not_before))]
+    CertificateNotYetValid {
+        /// Whose certificate.
+        endpoint: Box<Endpoint>,
+        /// Its begin, in RFC 3339.
+        not_before: Option<String>,
+    },
+
+    /// No trusted authority stands behind the certificate.
+    #[error("the certificate of {endpoint} was issued by {}, which is not trusted", quoted(.issuer))]
+    CertificateUnknownIssuer {
+        /// Whose certificate.
+        endpoint: Box<Endpoint>,
+        /// The issuer's name in the certificate.
+        issuer: Option<String>,
+    },
+
+    /// The peer closed or reset the connection before the answer's head was complete.
+    #[error("{endpoint} closed the connection {}: {detail}", .phase.during())]
+    Closed {
+        /// Who closed.
+        endpoint: Box<Endpoint>,
+        /// When.
+        phase: Phase,
+        /// The transport's own words.
+        detail: String,
+    },
+
+    /// No address of the host could be connected to, for another reason than a refusal.
+    #[error("can't connect to {endpoint}: {detail}")]
+    Connect {
+        /// Whom; its address is the first that was tried.
+        endpoint: Box<Endpoint>,
+        /// Each address and what the system said.
+        detail: String,
+    },
+
+    /// A certificate of an authority that was given can't be used.
+    #[error("can't use the certificate authority in {name}: {detail}")]
+    InvalidAuthority {
+        /// The name it was given under, such as its file.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// The URL, method or header can't be sent.
+    #[error("can't request {url}: {detail}")]
+    InvalidRequest {
+        /// The redacted URL.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// The name does not resolve.
+    #[error("can't resolve `{host}`: {detail}")]
+    NameNotFound {
+        /// The name.
+        host: String,
+        /// The port that was meant.
+        port: u16,
+        /// The resolver's own words.
+        detail: String,
+        /// Whether the resolver says that another try may help.
+        temporary: bool,
+    },
+
+    /// The run has no grant for this host and port; nothing was resolved or sent.
+    #[error("no grant for {host}:{port}")]
+    NotGranted {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+
+    /// The peer answered the TLS greeting with something that is no TLS.
+    #[error("{endpoint} does not speak TLS: it answered {found}")]
+    NotTls {
+        /// Who.
+        endpoint: Box<Endpoint>,
+        /// The first bytes of the answer, escaped.
+        found: String,
+    },
+
+    /// The peer's answer is not valid HTTP/1.1.
+    #[error("{endpoint} sent no valid HTTP/1.1 answer: {detail}")]
+    Protocol {
+        /// Who.
+        endpoint: Box<Endpoint>,
+        /// The parser's own words.
+        detail: String,
+    },
+
+    /// Nothing listens there.
+    #[error("{endpoint} refused the connection")]
+    Refused {
+        /// Who; its address is the first that was tried.
+        endpoint: Box<Endpoint>,
+    },
+
+    /// A TLS client met a plain HTTP server.
+    #[error("{endpoint} speaks plain HTTP, not HTTPS")]
+    ServerSpeaksHttp {
+        /// Who.
+        endpoint: Box<Endpoint>,
+    },
+
+    /// A plain HTTP client met a TLS server.
+    #[error("{endpoint} speaks HTTPS, not plain HTTP")]
+    ServerSpeaksTls {
+        /// Who.
+        endpoint: Box<Endpoint>,
+    },
+
+    /// A phase took longer than it may.
+    #[error("{endpoint} timed out after {} {}", seconds(*.after), .phase.during())]
+    Timeout {
+        /// Who.
+        endpoint: Box<Endpoint>,
+        /// What was going on.
+        phase: Phase,
+        /// The limit that was reached.
+        after: Duration,
+    },
+
+    /// The TLS handshake failed for a reason without a variant of its own.
+    #[error("the TLS handshake with {endpoint} failed: {detail}")]
+    Tls {
+        /// With whom.
+        endpoint: Box<Endpoint>,
+        /// The TLS library's own words.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Says whether the same request, if it is idempotent, may succeed when sent again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::BodyInterrupted { .. }
+            | Self::Closed { .. }
+            | Self::Connect { .. }
+            | Self::Refused { .. }
+            | Self::Timeout { .. } => true,
+            Self::NameNotFound { temporary, .. } => *temporary,
+            _ => false,
+        }
+    }
+
+    /// Returns how far the request came, or nothing if it was refused before it began.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        Some(match self {
+            Self::InvalidAuthority { .. }
+            | Self::InvalidRequest { .. }
+            | Self::NotGranted { .. } => return None,
+            Self::NameNotFound { .. } => Phase::Resolve,
+            Self::Connect { .. } | Self::Refused { .. } => Phase::Connect,
+            Self::CertificateExpired { .. }
+            | Self::CertificateName { .. }
+            | Self::CertificateNotYetValid { .. }
+            | Self::CertificateUnknownIssuer { .. }
+            | Self::NotTls { .. }
+            | Self::ServerSpeaksHttp { .. }
+            | Self::Tls { .. } => Phase::Tls,
+            Self::Protocol { .. } | Self::ServerSpeaksTls { .. } => Phase::FirstByte,
+            Self::BodyInterrupted { .. } | Self::BodyTooLarge { .. } => Phase::Body,
+            Self::Closed { phase, .. } | Self::Timeout { phase, .. } => *phase,
+        })
+    }
+
+    /// Returns the edit or the look that helps, where one is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CertificateExpired { .. } => {
+                "renew the server's certificate; if it was renewed, compare this machine's clock"
+                    .to_owned()
+            }
+            Self::CertificateName {
+                endpoint,
+                presented,
+            } => match presented.first() {
+                Some(name) => format!(
+                    "use a name that the certificate has, such as `{name}`, or issue it for `{}` too",
+                    endpoint.host
+                ),
+                None => format!(
+                    "issue the certificate with `{}` as a subject alternative name",
+                    endpoint.host
+                ),
+            },
+            Self::CertificateNotYetValid { .. } => {
+                "compare this machine's clock with the certificate's begin".to_owned()
+            }
+            Self::CertificateUnknownIssuer { .. } => {
+                "if it is your own authority, add its certificate (PEM) to `net.ca`".to_owned()
+            }
+            Self::InvalidAuthority { .. } => {
+                "`net.ca` takes PEM files with `-----BEGIN CERTIFICATE-----` blocks".to_owned()
+            }
+            Self::NameNotFound {
+                temporary: true, ..
+            } => "the name server did not answer: check the network of this machine".to_owned(),
+            Self::NameNotFound { host, .. } => {
+                format!(
+                    "check the spelling of `{host}`, and that this machine's name servers know it"
+                )
+            }
+            Self::NotGranted { host, port } => format!("add the grant `{host}:{port}`"),
+            Self::NotTls { .. } => "check the port: something else listens there".to_owned(),
+            Self::Refused { endpoint } => format!(
+                "nothing listens on port {}: check the port, and that the server runs",
+                endpoint.port
+            ),
+            Self::ServerSpeaksHttp { endpoint } => format!(
+                "the server speaks plain HTTP: set `plain-http: true` for `{}:{}`, or use an `http://` URL",
+                endpoint.host, endpoint.port
+            ),
+            Self::ServerSpeaksTls { endpoint } => format!(
+                "the server speaks TLS: remove `plain-http` for `{}:{}`, or use an `https://` URL",
+                endpoint.host, endpoint.port
+            ),
+            Self::Timeout {
+                phase: Phase::Connect,
+                endpoint,
+                ..
+            } => format!(
+                "no answer at all: a firewall may drop packets to port {}",
+                endpoint.port
+            ),
+            Self::Timeout {
+                phase: Phase::Tls,
+                endpoint,
+                ..
+            } => format!(
+                "the server may speak plain HTTP on port {}: if so, use an `http://` URL",
+                endpoint.port
+            ),
+            _ => return None,
+        })
+    }
+}
+
+/// A host and port, and the address behind them once known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The name or literal address as it stands in the URL, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The socket address that was used or tried.
+    pub address: Option<SocketAddr>,
+}
+
+impl Endpoint {
+    pub(super) fn new(host: &str, port: u16) -> Box<Self> {
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        Box::new(Self {
+            host,
+            port,
+            address: None,
+        })
+    }
+
+    pub(super) fn at(mut self: Box<Self>, address: Option<SocketAddr>) -> Box<Self> {
+        self.address = address;
+        self
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)?;
+        } else {
+            write!(f, "{}:{}", self.host, self.port)?;
+        }
+        match self.address {
+            // A literal address says it all by itself.
+            Some(address) if address.ip().to_string() != self.host => write!(f, " ({address})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A part of a request's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Asking for the addresses of the name.
+    Resolve,
+    /// Opening the TCP connection.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Sending the request.
+    Send,
+    /// Waiting for the head of the answer.
+    FirstByte,
+    /// Reading the body.
+    Body,
+}
+
+impl Phase {
+    /// Returns the phase's name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Send => "send",
+            Self::FirstByte => "first-byte",
+            Self::Body => "body",
+        }
+    }
+
+    fn during(self) -> &'static str {
+        match self {
+            Self::Resolve => "while resolving the name",
+            Self::Connect => "while connecting",
+            Self::Tls => "during the TLS handshake",
+            Self::Send => "while the request was sent",
+            Self::FirstByte => "before the first byte of the answer",
+            Self::Body => "between two parts of the body",
+        }
+    }
+}
+
+fn of_expected(expected: Option<u64>) -> String {
+    expected
+        .map(|bytes| format!(" of {bytes}"))
+        .unwrap_or_default()
+}
+
+fn announced(expected: Option<u64>) -> String {
+    expected
+        .map(|bytes| format!(" (announced: {bytes})"))
+        .unwrap_or_default()
+}
+
+fn at_time(time: &Option<String>) -> String {
+    time.as_ref()
+        .map(|time| format!(" at {time}"))
+        .unwrap_or_default()
+}
+
+fn before_time(time: &Option<String>) -> String {
+    time.as_ref()
+        .map(|time| format!(": it begins at {time}"))
+        .unwrap_or_default()
+}
+
+fn quoted(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(
+        || "an unknown authority".to_owned(),
+        |name| format!("`{name}`"),
+    )
+}
+
+fn name_list(names: &[String]) -> String {
+    // A hostile certificate may hold thousands of names.
+    const SHOWN: usize = 5;
+    if names.is_empty() {
+        return "no name at all".to_owned();
+    }
+    let mut list: Vec<_> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if names.len() > SHOWN {
+        list.push(format!("{} more", names.len() - SHOWN));
+    }
+    list.join(", ")
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}

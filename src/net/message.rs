@@ -1,0 +1,285 @@
+//! Requests and answers, and the reading of hyper's errors.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy;
+use url::Url;
+
+use super::body::Body;
+use super::error::{Endpoint, Error, Phase};
+use super::redact::{redact, redact_path};
+use super::stream::Facts;
+use super::tls::TlsInfo;
+
+/// A request to send.
+#[derive(Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Where to; `http` or `https`. User info is not sent, the fragment neither.
+    pub url: Url,
+    /// Headers to send beside `Host`, `User-Agent` and `Content-Length`.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// Limits that replace the client's for this request.
+    pub timeouts: Timeouts,
+    /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
+    pub secret_path: bool,
+}
+
+impl Request {
+    /// Returns a request without headers and body.
+    #[must_use]
+    pub fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeouts: Timeouts::default(),
+            secret_path: false,
+        }
+    }
+
+    /// Returns a `GET` request.
+    #[must_use]
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// Returns the request with one more header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Returns the request with this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(super) fn shown_url(&self) -> String {
+        if self.secret_path {
+            redact_path(&self.url)
+        } else {
+            redact(&self.url)
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> Box<Endpoint> {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        Endpoint::new(self.url.host_str().unwrap_or_default(), port)
+    }
+
+    pub(super) fn into_http(self, shown: &str) -> Result<http::Request<Full<Bytes>>, Error> {
+        let invalid = |detail: String| Error::InvalidRequest {
+            url: shown.to_owned(),
+            detail,
+        };
+        if !matches!(self.url.scheme(), "http" | "https") {
+            return Err(invalid(format!(
+                "`{}` is not http or https",
+                self.url.scheme()
+            )));
+        }
+        let mut url = self.url;
+        url.set_fragment(None);
+        // Both succeed on every URL with a host, and these schemes have one.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let uri: Uri = url
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
+        let mut request = http::Request::new(Full::new(self.body));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers;
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &self.shown_url())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Limits of one request; what is not set is as the client's [`Config`](super::Config) says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The most time for name, TCP and TLS together.
+    pub connect: Option<Duration>,
+    /// The most time from the open connection to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// The most time between two parts of the body.
+    pub idle: Option<Duration>,
+}
+
+/// An answer whose head is there and whose body arrives.
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+    /// How long the parts took.
+    pub timing: Timing,
+    /// The address that answered.
+    pub remote: Option<SocketAddr>,
+    /// What TLS says of the peer, if it was TLS.
+    pub tls: Option<TlsInfo>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Header values may be session cookies or signed URLs.
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body", &self.body)
+            .field("timing", &self.timing)
+            .field("remote", &self.remote)
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+/// How long the parts of a request took; nothing for parts that did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// The look-up of the name.
+    pub dns: Option<Duration>,
+    /// The TCP connection.
+    pub tcp: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request on the open connection to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// Whether the connection had served an earlier request.
+    pub reused: bool,
+}
+
+impl Timing {
+    pub(super) fn new(facts: Option<&Facts>, first_byte: Duration) -> Self {
+        let first_byte = Some(first_byte);
+        match facts {
+            Some(facts) if facts.take_for_request() => Self {
+                first_byte,
+                reused: true,
+                ..Self::default()
+            },
+            Some(facts) => Self {
+                dns: facts.dns,
+                tcp: Some(facts.tcp),
+                tls: facts.tls.as_ref().map(|(duration, _)| *duration),
+                first_byte,
+                reused: false,
+            },
+            None => Self {
+                first_byte,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// Returns the id by which the server's support finds the request.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "x-github-request-id",
+        "x-amzn-requestid",
+        "x-amz-request-id",
+        "x-ms-request-id",
+        "x-ms-correlation-request-id",
+        "x-correlation-id",
+    ];
+    // Enough for every scheme in use, and no way to flood a report.
+    const LONGEST: usize = 128;
+    let value = NAMES.iter().find_map(|name| headers.get(*name))?;
+    value
+        .to_str()
+        .ok()
+        .map(|id| id.chars().take(LONGEST).collect())
+}
+
+/// Reads what hyper's client says when no answer came.
+pub(super) fn send_error(
+    error: &legacy::Error,
+    facts: Option<&Facts>,
+    endpoint: Box<Endpoint>,
+    with_body: bool,
+    url: &str,
+) -> Error {
+    if let Some(ours) = find::<Error>(error) {
+        return ours.clone();
+    }
+    let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
+    if facts.is_some_and(|facts| facts.tls.is_none() && facts.first_bytes.are_tls()) {
+        return Error::ServerSpeaksTls { endpoint };
+    }
+    let detail = deepest(error);
+    match find::<hyper::Error>(error) {
+        Some(hyper) if hyper.is_parse() => Error::Protocol { endpoint, detail },
+        Some(hyper) if hyper.is_user() => Error::InvalidRequest {
+            url: url.to_owned(),
+            detail,
+        },
+        hyper => {
+            let broken_pipe =
+                find::<io::Error>(error).is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe);
+            let aborted = hyper.is_some_and(hyper::Error::is_body_write_aborted);
+            let phase = if with_body && (broken_pipe || aborted) {
+                Phase::Send
+            } else {
+                Phase::FirstByte
+            };
+            Error::Closed {
+                endpoint,
+                phase,
+                detail,
+            }
+        }
+    }
+}
+
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+/// Returns the words of the innermost cause, which are the ones that say something.
+fn deepest(error: &(dyn StdError + 'static)) -> String {
+    causes(error)
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

@@ -1,0 +1,217 @@
+//! An open connection, plain or TLS, that remembers how it came about.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::error::Endpoint;
+use super::tls::TlsInfo;
+
+/// What hyper reads from and writes to.
+pub(super) struct Stream {
+    pub(super) transport: Transport,
+    pub(super) facts: Arc<Facts>,
+}
+
+/// What is known of a connection for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) endpoint: Box<Endpoint>,
+    pub(super) dns: Option<Duration>,
+    pub(super) tcp: Duration,
+    pub(super) tls: Option<(Duration, TlsInfo)>,
+    pub(super) first_bytes: FirstBytes,
+    used: AtomicBool,
+}
+
+impl Facts {
+    pub(super) fn new(
+        endpoint: Box<Endpoint>,
+        dns: Option<Duration>,
+        tcp: Duration,
+        tls: Option<(Duration, TlsInfo)>,
+        first_bytes: FirstBytes,
+    ) -> Self {
+        Self {
+            endpoint,
+            dns,
+            tcp,
+            tls,
+            first_bytes,
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Says whether an earlier request has gone over this connection, and marks it as used.
+    pub(super) fn take_for_request(&self) -> bool {
+        self.used.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The bytes of the first read, which tell what the peer really speaks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FirstBytes(Arc<OnceLock<Box<[u8]>>>);
+
+impl FirstBytes {
+    const KEPT: usize = 16;
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.get().map_or(&[], |bytes| bytes)
+    }
+
+    pub(super) fn are_http(&self) -> bool {
+        self.bytes().starts_with(b"HTTP/")
+    }
+
+    /// Says whether the bytes begin a TLS record: a content type and the major version 3.
+    pub(super) fn are_tls(&self) -> bool {
+        matches!(self.bytes(), [0x14..=0x17, 0x03, ..])
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let kept = bytes.get(..Self::KEPT).unwrap_or(bytes);
+        let _ = self.0.set(kept.into());
+    }
+}
+
+pub(super) enum Transport {
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(Arc::clone(&self.facts))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Transport::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
+            Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(tcp) => tcp.is_write_vectored(),
+            Transport::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        }
+    }
+}
+
+/// A TCP stream that keeps the first bytes it reads.
+pub(super) struct Tcp {
+    stream: TcpStream,
+    first_bytes: FirstBytes,
+    begun: bool,
+}
+
+impl Tcp {
+    pub(super) fn new(stream: TcpStream, first_bytes: FirstBytes) -> Self {
+        Self {
+            stream,
+            first_bytes,
+            begun: false,
+        }
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if !self.begun {
+            self.begun = true;
+            if let Some(read) = buffer.filled().get(before..) {
+                self.first_bytes.keep(read);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

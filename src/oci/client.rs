@@ -1,0 +1,402 @@
+//! What is asked of a registry: manifests, blobs.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::answer::Answer;
+use super::digest::Hasher;
+use super::error::{Error, ErrorKind};
+use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
+use super::reference::is_tag;
+use super::transport::{Attempts, Call, Config, Transport};
+use super::{Digest, Repository};
+use crate::net;
+
+/// A client for all registries of a run; clones share connections and tokens.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) transport: Transport,
+}
+
+/// What names a manifest in a repository.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Selector {
+    /// Its digest.
+    Digest(Digest),
+    /// A tag, which may name another one a second later.
+    Tag(String),
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Digest(digest) => digest.fmt(f),
+            Self::Tag(tag) => f.write_str(tag),
+        }
+    }
+}
+
+/// What a registry says of a manifest without sending it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// The digest, if the registry names it. Nothing has been hashed.
+    pub digest: Option<Digest>,
+    /// The media type.
+    pub media_type: Option<String>,
+    /// The size in bytes.
+    pub size: Option<u64>,
+}
+
+impl Client {
+    /// Makes a client; nothing is sent.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            transport: Transport::new(config),
+        }
+    }
+
+    /// Returns the log of every request that was sent.
+    #[must_use]
+    pub fn log(&self) -> net::RequestLog {
+        self.transport.http().log()
+    }
+
+    /// Fetches a manifest and hashes it.
+    ///
+    /// # Errors
+    ///
+    /// Among others that the manifest does not exist ([`Error::is_absence`]), or that it is not
+    /// the one that the digest names.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Manifest, Error> {
+        let call = self.manifest_call(Method::GET, repository, selector)?;
+        let (headers, bytes, host) = match self.transport.read(&call, LARGEST_MANIFEST).await {
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                return Err(ErrorKind::TooLarge {
+                    what: format!("manifest {selector} of {repository}"),
+                    limit: LARGEST_MANIFEST,
+                }
+                .into());
+            }
+            read => read?,
+        };
+        if let Selector::Digest(expected) = selector {
+            let found = Digest::of(&bytes);
+            if found != *expected {
+                return Err(ErrorKind::DigestMismatch {
+                    host,
+                    expected: *expected,
+                    found,
+                    bytes: bytes.len() as u64,
+                }
+                .into());
+            }
+        }
+        let content_type = text(&headers, CONTENT_TYPE);
+        Manifest::parse(bytes, content_type).map_err(|source: ManifestError| {
+            ErrorKind::Manifest {
+                what: format!("manifest {selector} of {repository}"),
+                source,
+            }
+            .into()
+        })
+    }
+
+    /// Fetches a manifest, or returns nothing if the registry says that there is none.
+    ///
+    /// # Errors
+    ///
+    /// Everything that leaves open whether it exists.
+    pub async fn manifest_if_exists(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Option<Manifest>, Error> {
+        absent_as_none(self.manifest(repository, selector).await)
+    }
+
+    /// Asks for a manifest without its content. Docker Hub does not count such requests.
+    ///
+    /// # Errors
+    ///
+    /// Everything that leaves open whether it exists.
+    pub async fn head_manifest(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Option<Head>, Error> {
+        let call = self.manifest_call(Method::HEAD, repository, selector)?;
+        let Some(answer) = absent_as_none(self.transport.send(&call).await)? else {
+            return Ok(None);
+        };
+        let headers = &answer.response.headers;
+        let digest = headers
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Some(Head {
+            digest,
+            media_type: text(headers, CONTENT_TYPE).map(str::to_owned),
+            size: text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        }))
+    }
+
+    /// Begins to fetch a blob. Size and digest are checked at its end, so no part may be trusted
+    /// before [`Blob::chunk`] returned nothing.
+    ///
+    /// # Errors
+    ///
+    /// The blob is foreign, the registry does not have it, or announces another size.
+    pub async fn blob(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            match self.blob_once(repository, blob).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => self.transport.pause(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    /// Fetches a small blob whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::blob`], and a blob over `limit` bytes, of which none is fetched.
+    pub async fn blob_bytes(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        if blob.size > limit {
+            return Err(ErrorKind::TooLarge {
+                what: format!("blob {} of {repository}", blob.digest),
+                limit,
+            }
+            .into());
+        }
+        let mut attempts = Attempts::default();
+        loop {
+            let read = async {
+                let mut opened = self.blob_once(repository, blob).await?;
+                let mut bytes = Vec::new();
+                while let Some(part) = opened.chunk().await? {
+                    bytes.extend_from_slice(&part);
+                }
+                Ok(Bytes::from(bytes))
+            };
+            match read.await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => self.transport.pause(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    /// Sends the request for a blob once.
+    pub(crate) async fn blob_once(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Blob, Error> {
+        if blob.is_foreign() {
+            let hosts = blob.urls.iter().take(5).map(|url| host_only(url)).collect();
+            return Err(ErrorKind::ForeignLayer {
+                digest: blob.digest,
+                hosts,
+            }
+            .into());
+        }
+        let call = self.call(
+            Method::GET,
+            repository,
+            &format!("blobs/{}", blob.digest),
+            None,
+            format!("blob {} of {}", blob.digest, repository.path),
+        )?;
+        let answer = self.transport.attempt(&call).await?;
+        if let Some(announced) = answer.response.body.expected()
+            && announced != blob.size
+        {
+            return Err(ErrorKind::SizeMismatch {
+                host: answer.host,
+                digest: blob.digest,
+                expected: blob.size,
+                found: announced,
+            }
+            .into());
+        }
+        Ok(Blob {
+            answer,
+            digest: blob.digest,
+            size: blob.size,
+            received: 0,
+            hasher: Some(Hasher::new()),
+        })
+    }
+
+    /// Waits before the next attempt, or gives the error back if there is none.
+    pub(crate) async fn pause(
+        &self,
+        attempts: &mut BlobAttempts,
+        error: Error,
+    ) -> Result<(), Error> {
+        self.transport.pause(&mut attempts.0, error).await
+    }
+
+    fn manifest_call(
+        &self,
+        method: Method,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Call, Error> {
+        let what = match selector {
+            Selector::Digest(digest) => format!("manifest {digest} of {}", repository.path),
+            Selector::Tag(tag) if is_tag(tag) => format!("tag {tag} of {}", repository.path),
+            Selector::Tag(tag) => {
+                return Err(ErrorKind::Malformed {
+                    host: repository.registry.clone(),
+                    url: String::new(),
+                    reason: format!("`{tag}` is no tag"),
+                }
+                .into());
+            }
+        };
+        let accept = HeaderValue::from_str(&ACCEPTED.join(", ")).ok();
+        self.call(
+            method,
+            repository,
+            &format!("manifests/{selector}"),
+            accept,
+            what,
+        )
+    }
+
+    pub(super) fn call(
+        &self,
+        method: Method,
+        repository: &Repository,
+        below: &str,
+        accept: Option<HeaderValue>,
+        what: String,
+    ) -> Result<Call, Error> {
+        let mut url = self.transport.base(&repository.registry)?;
+        let path = format!("/v2/{}/{below}", repository.path);
+        url.set_path(&path);
+        // A repository that was not parsed may try to climb.
+        if url.path() != path {
+            return Err(ErrorKind::Malformed {
+                host: repository.registry.clone(),
+                url: String::new(),
+                reason: format!("`{}` is no repository", repository.path),
+            }
+            .into());
+        }
+        Ok(Call {
+            registry: repository.registry.clone(),
+            method,
+            url,
+            accept,
+            scope: format!("repository:{}:pull", repository.path),
+            what,
+        })
+    }
+}
+
+/// Counts the attempts at one blob.
+#[derive(Default)]
+pub(crate) struct BlobAttempts(Attempts);
+
+/// A blob that arrives; drop it to stop the transfer.
+#[derive(Debug)]
+pub struct Blob {
+    answer: Answer,
+    digest: Digest,
+    size: u64,
+    received: u64,
+    /// Gone once the end was checked, or if the receiver hashes for itself.
+    hasher: Option<Hasher>,
+}
+
+impl Blob {
+    /// Returns the next part, or nothing once all bytes have come and are what the digest says.
+    ///
+    /// # Errors
+    ///
+    /// The transfer broke off, or size or digest are wrong.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(part) = self.answer.chunk().await? {
+            self.received += part.len() as u64;
+            if self.received > self.size {
+                return Err(self.wrong_size());
+            }
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&part);
+            }
+            return Ok(Some(part));
+        }
+        if self.received != self.size {
+            return Err(self.wrong_size());
+        }
+        match self.hasher.take().map(Hasher::finish) {
+            Some(found) if found != self.digest => Err(self.wrong_digest(found)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the host that sends it.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.answer.host
+    }
+
+    /// Leaves hashing to the receiver, who hashes what it writes.
+    pub(crate) fn unhashed(mut self) -> Self {
+        self.hasher = None;
+        self
+    }
+
+    /// Makes the error of a receiver that hashed for itself.
+    pub(crate) fn wrong_digest(&self, found: Digest) -> Error {
+        ErrorKind::DigestMismatch {
+            host: self.answer.host.clone(),
+            expected: self.digest,
+            found,
+            bytes: self.received,
+        }
+        .into()
+    }
+
+    fn wrong_size(&self) -> Error {
+        ErrorKind::SizeMismatch {
+            host: self.answer.host.clone(),
+            digest: self.digest,
+            expected: self.size,
+            found: self.received,
+        }
+        .into()
+    }
+}
+
+pub(super) fn absent_as_none<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_absence() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Returns the host of a URL in a manifest, which may hold anything.
+fn host_only(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_else(|| "an unreadable address".into())
+}

@@ -1,0 +1,180 @@
+//! What a registry says in the body of an error, and what error its status makes.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::error::{Error, ErrorKind, Login};
+
+/// What a registry says in the body of an error (distribution spec, "Error Codes").
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Diagnosis {
+    /// The first error's code.
+    pub(super) code: Option<String>,
+    /// The first error's words, without control characters, at most 300 characters.
+    pub(super) message: Option<String>,
+}
+
+impl Diagnosis {
+    /// Reads an error body; anything but the spec's JSON says nothing.
+    pub(super) fn of(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+            return Self::default();
+        };
+        let first = &value["errors"][0];
+        let text = |value: &serde_json::Value| value.as_str().and_then(printable);
+        // Token services write `details` or OAuth's `error_description` instead.
+        let message = [
+            &first["message"],
+            &value["details"],
+            &value["error_description"],
+            &value["message"],
+        ]
+        .into_iter()
+        .find_map(text);
+        Self {
+            code: text(&first["code"]).or_else(|| text(&value["error"])),
+            message,
+        }
+    }
+
+    /// Returns whether the words are about a rate limit, whatever the status says.
+    pub(super) fn is_rate_limit(&self) -> bool {
+        limits(self.code.as_deref(), self.message.as_deref())
+    }
+
+    /// Makes the error of a status that is no success.
+    pub(super) fn error(
+        self,
+        status: StatusCode,
+        host: String,
+        url: String,
+        what: &str,
+        login: Login,
+        retry_after: Option<Duration>,
+    ) -> Error {
+        let Self { code, message } = self;
+        let message = message.or_else(|| code.clone());
+        match status.as_u16() {
+            401 | 403 if limits(code.as_deref(), message.as_deref()) => ErrorKind::RateLimited {
+                host,
+                url,
+                retry_after,
+                message,
+            },
+            403 | 401 => ErrorKind::Denied {
+                host,
+                url,
+                login,
+                message,
+            },
+            404 => ErrorKind::NotFound {
+                host,
+                what: what.to_owned(),
+                repository_unknown: code.as_deref() == Some("NAME_UNKNOWN"),
+                message,
+            },
+            429 => ErrorKind::RateLimited {
+                retry_after: retry_after.or_else(|| message.as_deref().and_then(duration_in)),
+                host,
+                url,
+                message,
+            },
+            status => ErrorKind::Refused {
+                host,
+                url,
+                status,
+                code,
+                message,
+                retry_after,
+            },
+        }
+        .into()
+    }
+}
+
+/// GitHub answers 403 when its secondary rate limit is hit.
+fn limits(code: Option<&str>, message: Option<&str>) -> bool {
+    code == Some("TOOMANYREQUESTS")
+        || message.is_some_and(|text| text.to_ascii_lowercase().contains("rate limit"))
+}
+
+/// Finds the delay that GHCR puts into words: `retry-after: 333.939671ms`, in Go's notation.
+fn duration_in(message: &str) -> Option<Duration> {
+    let lower = message.to_ascii_lowercase();
+    let text = lower.split("retry-after:").nth(1)?.trim_start();
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let number: f64 = text[..number_end].parse().ok()?;
+    let unit: String = text[number_end..]
+        .chars()
+        .take_while(|c| c.is_alphabetic())
+        .collect();
+    let scale = match unit.as_str() {
+        "ns" => 1e-9,
+        "us" | "µs" | "μs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number * scale).ok()
+}
+
+fn printable(text: &str) -> Option<String> {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, body: &str) -> Error {
+        Diagnosis::of(body.as_bytes()).error(
+            StatusCode::from_u16(status).unwrap(),
+            "r.example".into(),
+            "https://r.example/v2/a/manifests/v1".into(),
+            "tag v1 of a",
+            Login::Anonymous,
+            None,
+        )
+    }
+
+    #[test]
+    fn the_registrys_own_words_are_kept() {
+        let error = of(
+            404,
+            r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known\u001b[2J"}]}"#,
+        );
+        assert!(error.is_absence());
+        insta::assert_snapshot!(error, @"tag v1 of a does not exist in r.example (it says: repository name not known [2J)");
+        assert!(of(404, "<html>").is_absence());
+        assert!(!of(500, "").is_absence());
+        assert!(of(503, "").is_retryable());
+        assert!(!of(400, "").is_retryable());
+    }
+
+    #[test]
+    fn rate_limits_in_all_their_forms() {
+        let ghcr = of(
+            429,
+            r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 333.939671ms, allowed: 44000/minute"}]}"#,
+        );
+        assert_eq!(ghcr.retry_after(), Some(Duration::from_nanos(333_939_671)));
+        let github = of(
+            403,
+            r#"{"message":"You have exceeded a secondary rate limit"}"#,
+        );
+        assert!(matches!(github.kind(), ErrorKind::RateLimited { .. }));
+        assert!(matches!(of(403, "{}").kind(), ErrorKind::Denied { .. }));
+        assert_eq!(duration_in("retry-after: 2s"), Some(Duration::from_secs(2)));
+        assert_eq!(duration_in("retry-after: -2s"), None);
+        assert_eq!(duration_in("retry-after: 1e999h"), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a playground's registry holds at the start: three images, of which one is signed as it should be.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::layer::Layer;
+use super::registry::{Refusal, Registry};
+use crate::oci::Digest;
+
+/// Makes the signatures of the seed.
+pub trait Signer: Send + Sync {
+    /// Returns the public key as PEM.
+    fn public_key(&self) -> String;
+
+    /// Signs an image.
+    ///
+    /// # Errors
+    ///
+    /// The system may have no random numbers.
+    fn sign(&self, subject: &Subject) -> Result<Referrer, Box<dyn Error + Send + Sync>>;
+}
+
+/// The manifest that is signed.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+/// A signature in the form that a registry keeps.
+#[derive(Clone, Debug)]
+pub struct Referrer {
+    /// The blobs that the manifest names: its configuration, the bundle.
+    pub blobs: Vec<Bytes>,
+    /// An OCI image manifest whose `subject` is what was signed.
+    pub manifest: Bytes,
+}
+
+/// A seed that could not be put into the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The registry takes no more, most likely because its limit is too low.
+    #[error("the registry refused a seeded image")]
+    Refused(#[from] Refusal),
+    /// There is no signature.
+    #[error("a seeded image could not be signed")]
+    Sign(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// An image that is signed by the key that the playground offers.
+pub const SIGNED: &str = "acme/web";
+/// An image that nobody signed.
+pub const UNSIGNED: &str = "acme/unsigned";
+/// An image that somebody else signed.
+pub const STRANGER: &str = "acme/stranger";
+/// The tag of all of them.
+pub const TAG: &str = "v1";
+
+/// Puts the images into a registry.
+///
+/// # Errors
+///
+/// The registry may be too small, and a signer may fail.
+pub fn seed(
+    registry: &Registry,
+    trusted: &dyn Signer,
+    stranger: &dyn Signer,
+) -> Result<(), SeedError> {
+    for (repository, signer) in [
+        (SIGNED, Some(trusted)),
+        (UNSIGNED, None),
+        (STRANGER, Some(stranger)),
+    ] {
+        let subject = image(registry, repository)?;
+        if let Some(signer) = signer {
+            let referrer = signer.sign(&subject).map_err(SeedError::Sign)?;
+            for blob in referrer.blobs {
+                registry.put_blob(repository, blob)?;
+            }
+            registry.put_manifest(repository, None, MANIFEST, referrer.manifest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts an image for two platforms into a registry and returns its index.
+fn image(registry: &Registry, repository: &str) -> Result<Subject, Refusal> {
+    let manifests = ["amd64", "arm64"]
+        .into_iter()
+        .map(|architecture| platform(registry, repository, architecture))
+        .collect::<Result<Vec<_>, _>>()?;
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": manifests,
+        "annotations": {"org.opencontainers.image.version": TAG},
+    })
+    .to_string();
+    let size = index.len();
+    let digest = registry.put_manifest(repository, Some(TAG), INDEX, index)?;
+    Ok(Subject {
+        media_type: INDEX,
+        digest,
+        size,
+    })
+}
+
+/// Puts an image for one platform into a registry and returns its descriptor.
+fn platform(registry: &Registry, repository: &str, architecture: &str) -> Result<Value, Refusal> {
+    let common = Layer::of_file(
+        "etc/playground",
+        b"This image was made by shipgate's playground. It holds text and nothing that runs.\n",
+    );
+    let own = Layer::of_file(
+        "srv/index.html",
+        format!("<h1>{repository}:{TAG}</h1>\n<p>linux/{architecture}</p>\n").as_bytes(),
+    );
+    let config = json!({
+        "created": CREATED,
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"WorkingDir": "/srv"},
+        "rootfs": {"type": "layers", "diff_ids": [common.diff_id, own.diff_id]},
+        "history": [
+            {"created": CREATED, "created_by": "playground: who made this"},
+            {"created": CREATED, "created_by": "playground: a page"},
+        ],
+    })
+    .to_string();
+    let mut descriptors = Vec::new();
+    for (media_type, bytes) in [
+        (CONFIG, Bytes::from(config)),
+        (LAYER, common.bytes),
+        (LAYER, own.bytes),
+    ] {
+        let size = bytes.len();
+        let digest = registry.put_blob(repository, bytes)?;
+        descriptors.push(json!({"mediaType": media_type, "digest": digest, "size": size}));
+    }
+    let layers = descriptors.split_off(1);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptors.pop(),
+        "layers": layers,
+    })
+    .to_string();
+    let size = manifest.len();
+    let digest = registry.put_manifest(repository, None, MANIFEST, manifest)?;
+    Ok(json!({
+        "mediaType": MANIFEST,
+        "digest": digest,
+        "size": size,
+        "platform": {"architecture": architecture, "os": "linux"},
+    }))
+}
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// A fixed date, so that digests are the same on every machine and every day.
+const CREATED: &str = "2026-01-01T00:00:00Z";

@@ -1,0 +1,230 @@
+//! What `report.json` holds. Its schema is `schema/report.schema.json`.
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::event::{HostRequests, StepOutcome};
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+
+/// The version of the report's format. It changes when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+/// Everything that a run did, in the order in which it first happened.
+///
+/// Digests are `sha256:` and 64 hex digits, sizes are bytes, durations milliseconds, times RFC 3339.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+pub struct Report {
+    /// The version of this format.
+    pub version: u32,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The run's id.
+    pub run: String,
+    /// When the run began.
+    pub started: String,
+    /// When it ended. Absent while it goes on.
+    pub finished: Option<String>,
+    /// How long it took.
+    pub took_ms: u64,
+    /// How it ended. Absent while it goes on.
+    pub exit: Option<Exit>,
+    /// Why it did not end well: the first cause.
+    pub reason: Option<String>,
+    /// The steps in the order of the document.
+    pub steps: Vec<StepReport>,
+    /// The images, an entry for each platform.
+    pub images: Vec<ImageReport>,
+    /// The candidate signatures that were looked at.
+    pub signatures: Vec<SignatureReport>,
+    /// The registries that were checked.
+    pub registries: Vec<RegistryReport>,
+    /// The gates with their probes and samples.
+    pub gates: Vec<GateReport>,
+    /// The notices that were sent or given up.
+    pub notices: Vec<NoticeReport>,
+    /// What the reader should know and what failed nothing.
+    pub warnings: Vec<WarningReport>,
+    /// What the run asked of the network.
+    pub requests: Requests,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Exit {
+    /// The number that the process exits with.
+    pub code: u8,
+    /// The name of that number.
+    pub name: ExitCode,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The step's id.
+    pub id: String,
+    /// The verb.
+    pub verb: String,
+    /// The list that it stands in: `steps`, `on-failure` or `finally`.
+    pub list: String,
+    /// How it ended. Absent if it never began.
+    pub outcome: Option<StepOutcome>,
+    /// Why it did not run.
+    pub skipped: Option<String>,
+    /// When it began, from the beginning of the run.
+    pub began_ms: Option<u64>,
+    /// How long it took, all attempts together.
+    pub took_ms: Option<u64>,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// What went wrong in the last attempt.
+    pub failure: Option<Failure>,
+    /// Whether the run went on although it failed.
+    pub continued: bool,
+}
+
+/// What became of an image.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+pub struct ImageReport {
+    /// The image's name in the document.
+    pub name: String,
+    /// The reference as written.
+    pub reference: String,
+    /// What it resolved to: the digest of the index or of the single manifest.
+    pub digest: String,
+    /// The manifest of the chosen platform.
+    pub manifest: String,
+    /// The chosen platform.
+    pub platform: String,
+    /// Number of blobs, the config counted.
+    pub blobs: usize,
+    /// Bytes of all blobs.
+    pub bytes: u64,
+    /// Bytes that were fetched. Absent if it was not preloaded.
+    pub fetched: Option<u64>,
+    /// Bytes that were in the cache before. Absent if it was not preloaded.
+    pub cached: Option<u64>,
+    /// The trust rule that it satisfies. Absent if it was not verified.
+    pub verified: Option<VerifiedReport>,
+}
+
+/// The trust rule that an image satisfies.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct VerifiedReport {
+    /// The rule's pattern.
+    pub rule: String,
+    /// The signers that were found.
+    pub signers: Vec<String>,
+}
+
+/// A candidate signature.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct SignatureReport {
+    /// The image's name in the document.
+    pub image: String,
+    /// Where it was found.
+    pub place: String,
+    /// The digest of the manifest that carries it.
+    pub digest: String,
+    /// `good` or the check that failed.
+    pub verdict: String,
+    /// The signer that it satisfies.
+    pub signer: Option<String>,
+    /// What was expected and what was found.
+    pub found: String,
+}
+
+/// A registry that was checked.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct RegistryReport {
+    /// The registry's host and port.
+    pub registry: String,
+    /// One sentence: alive, alive but needs login, and so on.
+    pub summary: String,
+    /// Time to the first byte of `/v2/`.
+    pub latency_ms: u64,
+    /// The TLS version, if TLS was spoken.
+    pub tls: Option<String>,
+    /// When the certificate expires, if TLS was spoken.
+    pub certificate_expires: Option<String>,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct GateReport {
+    /// The step's id.
+    pub step: String,
+    /// `passed`, `failed` or `inconclusive`. Absent if it came to none.
+    pub verdict: Option<String>,
+    /// Why, in one sentence.
+    pub reason: Option<String>,
+    /// The probes, `control` counted, in the order of their first sample.
+    pub probes: Vec<ProbeReport>,
+}
+
+/// A probe of a gate.
+#[derive(Clone, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ProbeReport {
+    /// The probe's name in the document, or `control`.
+    pub name: String,
+    /// Samples that were good.
+    pub good: u64,
+    /// Samples that were bad.
+    pub bad: u64,
+    /// Samples that could not be taken.
+    pub unknown: u64,
+    /// The newest 1,000 samples, the oldest of them first.
+    pub samples: VecDeque<SampleReport>,
+    /// How many older samples are not listed.
+    pub dropped: u64,
+}
+
+/// A sample of a probe.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct SampleReport {
+    /// When, from the beginning of the run.
+    pub at_ms: u64,
+    /// `good`, `bad` or `unknown`.
+    pub sample: String,
+    /// What was found, in one phrase.
+    pub found: String,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// A notice.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct NoticeReport {
+    /// The step's id.
+    pub step: Option<String>,
+    /// `slack` or `webhook`.
+    pub target: String,
+    /// Whether the receiver took it.
+    pub delivered: bool,
+    /// How many attempts that took.
+    pub attempts: u32,
+    /// What the receiver or the network said.
+    pub detail: String,
+}
+
+/// A warning.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct WarningReport {
+    /// The step's id, if a step warned.
+    pub step: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// The edit or the command that helps.
+    pub hint: Option<String>,
+}
+
+/// What a run asked of the network.
+#[derive(Clone, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Requests {
+    /// Number of requests, retries and redirects counted.
+    pub total: u64,
+    /// One entry a host.
+    pub hosts: Vec<HostRequests>,
+}

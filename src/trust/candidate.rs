@@ -1,0 +1,326 @@
+//! One thing that could be a signature, and what came of it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::source::LookupError;
+use crate::oci::Digest;
+
+/// Something in the registry that could be a signature of the image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Where it was found.
+    pub place: Place,
+    /// In which form it is kept.
+    pub format: Format,
+    /// The digest of the manifest that carries it.
+    pub manifest: Digest,
+    /// What came of it.
+    pub check: Check,
+    /// The repository that a simple signing payload names (`critical.identity.docker-reference`).
+    ///
+    /// It is shown and not enforced, as with cosign: a copied image keeps its signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<String>,
+}
+
+/// The line for people: place, form, manifest, what came of it.
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, {}, {}: {}",
+            self.place, self.format, self.manifest, self.check
+        )?;
+        if let Some(claims) = &self.claims {
+            write!(
+                f,
+                " (it names the repository {claims}, which is not checked)"
+            )?;
+        }
+        if let Some(hint) = self.check.hint() {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a candidate was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The registry's referrers API.
+    Referrers,
+    /// The index under the tag `sha256-<hex>`, which stands in for the API.
+    ReferrersTag,
+    /// The manifest under the tag `sha256-<hex>.sig`, cosign's older layout.
+    SignatureTag,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Referrers => "referrers",
+            Self::ReferrersTag => "referrers tag",
+            Self::SignatureTag => "signature tag",
+        })
+    }
+}
+
+/// The form in which a candidate is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// A Sigstore bundle.
+    Bundle,
+    /// A simple signing payload, with the signature in an annotation.
+    SimpleSigning,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bundle => "bundle",
+            Self::SimpleSigning => "simple signing",
+        })
+    }
+}
+
+/// What came of checking a candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// It claims a key that counts, which did not make it: the signature or what it signs was altered.
+    Altered {
+        /// The signer whose key it claims.
+        signer: String,
+        /// The fingerprint of that key.
+        key: Digest,
+    },
+    /// An attestation. It says something about the image; that somebody approves of it, it does not.
+    Attestation {
+        /// The type of its predicate.
+        predicate_type: String,
+    },
+    /// A signature by certificate. Signers are keys in this version.
+    Certificate,
+    /// A signature of this digest by a signer that counts.
+    Good {
+        /// The signer.
+        signer: String,
+        /// The fingerprint of the signer's key that made it.
+        key: Digest,
+    },
+    /// Something that is not what it should be, or was altered.
+    Malformed {
+        /// What is wrong.
+        reason: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The signature of a blob (`cosign sign-blob`), which cosign does not take for an image either.
+    MessageSignature,
+    /// A signature of another digest.
+    OtherDigest {
+        /// The signer, if it is one of the policy's.
+        signer: Option<String>,
+        /// The digest of the image.
+        expected: Digest,
+        /// The digests that were signed, at most three of them.
+        found: Vec<String>,
+    },
+    /// A signature of this digest by a signer that the rule does not name.
+    OtherSigner {
+        /// The signer.
+        signer: String,
+        /// What the rule asks for.
+        expected: String,
+    },
+    /// It was not read, since it or all together are too large.
+    OverLimit(OverLimit),
+    /// It says that it signs this digest, and no key of the policy made the signature.
+    UnknownKey {
+        /// The fingerprints of the keys that would have counted.
+        expected: Vec<Digest>,
+        /// The fingerprint of the key that it claims, which nothing proves.
+        claimed: Option<Digest>,
+        /// Whether an Ed25519 key would have counted, for which cosign 3 makes another kind of signature.
+        ed25519: bool,
+    },
+    /// It could not be fetched.
+    Unreadable(LookupError),
+}
+
+impl Check {
+    /// Returns `good`, or the check that failed, in a few words.
+    #[must_use]
+    pub const fn verdict(&self) -> &'static str {
+        match self {
+            Self::Altered { .. } => "altered",
+            Self::Attestation { .. } => "not a signature: an attestation",
+            Self::Certificate => "signed with a certificate",
+            Self::Good { .. } => "good",
+            Self::Malformed { .. } => "malformed",
+            Self::MessageSignature => "not a signature of an image: a signature of a blob",
+            Self::OtherDigest { .. } => "signature of another digest",
+            Self::OtherSigner { .. } => "signer not in the rule",
+            Self::OverLimit(_) => "not read: too large",
+            Self::UnknownKey { .. } => "by no known key",
+            Self::Unreadable(_) => "could not be fetched",
+        }
+    }
+
+    /// Returns the signer, if a key of the policy made the signature.
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        match self {
+            Self::Good { signer, .. } | Self::OtherSigner { signer, .. } => Some(signer),
+            Self::OtherDigest { signer, .. } => signer.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Returns what was expected and what was found, in one phrase.
+    #[must_use]
+    pub fn found(&self) -> String {
+        let (expected, found) = match self {
+            Self::Altered { signer, key } => (
+                format!("a signature by key {key} of {signer}"),
+                "one that this key did not make".into(),
+            ),
+            Self::Attestation { predicate_type } => (
+                super::bundle::SIGN_PREDICATE.to_owned(),
+                predicate_type.clone(),
+            ),
+            Self::Certificate => ("a signature by key".into(), "one by certificate".into()),
+            Self::Good { signer, key } => return format!("signed by {signer} with key {key}"),
+            Self::Malformed {
+                reason,
+                expected,
+                found,
+            } => return format!("{reason}: expected {expected}, found {found}"),
+            Self::MessageSignature => (
+                super::bundle::SIGN_PREDICATE.to_owned(),
+                "a message signature".into(),
+            ),
+            Self::OtherDigest {
+                signer,
+                expected,
+                found,
+            } => {
+                let by = signer.as_deref().unwrap_or("no known key");
+                (
+                    expected.to_string(),
+                    format!("{} (signed by {by})", found.join(", ")),
+                )
+            }
+            Self::OtherSigner { signer, expected } => (expected.clone(), signer.clone()),
+            Self::OverLimit(over) => return over.to_string(),
+            Self::UnknownKey {
+                expected, claimed, ..
+            } => (
+                listed(expected),
+                claimed.map_or_else(
+                    || "a signature that none of them made".into(),
+                    |claimed| format!("a signature that claims key {claimed}"),
+                ),
+            ),
+            Self::Unreadable(error) => return error.to_string(),
+        };
+        format!("expected {expected}, found {found}")
+    }
+
+    /// Returns the edit or the command that would make it count.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::OtherSigner { signer, .. } => {
+                format!("to accept it, add `{signer}` to the rule's `signed-by`")
+            }
+            Self::UnknownKey { ed25519: true, .. } => {
+                "to accept it, add its public key to a signer of the rule; if cosign 3 made it with an Ed25519 key, it is an Ed25519ph signature, which is not supported: sign with an ECDSA P-256 key".into()
+            }
+            Self::UnknownKey { .. } => {
+                "to accept it, add its public key to a signer of the rule; if the key is there already, the signature was altered".into()
+            }
+            Self::Certificate => "sign with a key as well: `cosign sign --key cosign.key IMAGE`".into(),
+            Self::OtherDigest { .. } => "sign this digest: `cosign sign --key cosign.key IMAGE@DIGEST`".into(),
+            Self::Unreadable(error) => return crate::failure::Explain::hint(error),
+            Self::Altered { .. }
+            | Self::Attestation { .. }
+            | Self::Good { .. }
+            | Self::Malformed { .. }
+            | Self::MessageSignature
+            | Self::OverLimit(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.verdict(), self.found())
+    }
+}
+
+/// A cap that was gone over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct OverLimit {
+    /// Which.
+    pub cap: Cap,
+    /// How much is allowed: candidates or bytes.
+    pub limit: u64,
+    /// How much there is.
+    pub found: u64,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cap, limit, found } = self;
+        match cap {
+            Cap::Bundle => write!(
+                f,
+                "a signature has at most {limit} bytes, this one has {found}"
+            ),
+            Cap::Candidates => write!(
+                f,
+                "at most {limit} candidates are looked at, there are {found}"
+            ),
+            Cap::Manifest => write!(
+                f,
+                "a manifest has at most {limit} bytes, this one has {found}"
+            ),
+            Cap::Total => write!(
+                f,
+                "all signatures of an image have at most {limit} bytes together, these have at least {found}"
+            ),
+        }
+    }
+}
+
+/// The caps on what a registry can make us read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cap {
+    /// Bytes of one bundle or payload.
+    Bundle,
+    /// Candidates of one image.
+    Candidates,
+    /// Bytes of one manifest.
+    Manifest,
+    /// Bytes of all manifests, bundles and payloads of one image.
+    Total,
+}
+
+fn listed(keys: &[Digest]) -> String {
+    match keys {
+        [] => "a key of the rule".into(),
+        [key] => format!("key {key}"),
+        keys => {
+            let keys: Vec<String> = keys.iter().take(3).map(ToString::to_string).collect();
+            format!("one of the keys {}", keys.join(", "))
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Gates over real sockets: what the program sees of a service, and how it ends.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::harness::{Answer, Sandbox, Service};
+
+/// A pipeline of one quick gate with these probes, and more lines at the gate's level.
+fn pipeline(probes: &str, more: &str) -> String {
+    let indented = |text: &str, by: usize| {
+        let margin = " ".repeat(by);
+        text.lines()
+            .map(|line| format!("{margin}{line}\n"))
+            .collect::<String>()
+    };
+    format!(
+        "version: 1\nname: gate\nsteps:\n  - id: live\n    gate:\n      within: 1500ms\n      every: 50ms\n{}      probes:\n{}",
+        indented(more, 6),
+        indented(probes, 8),
+    )
+}
+
+/// Returns a port on which nothing listens.
+fn closed() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
+}
+
+#[test]
+fn a_healthy_service_passes_by_http_and_tcp() {
+    let service = Service::constant(200, "{\"status\": \"green\", \"nodes\": [1, 2]}");
+    let sandbox = Sandbox::new();
+    let probes = format!(
+        "page: {{http: {{url: \"{}\", status: 200, body: green, json: {{path: \"$.status\", equals: green}}}}}}\nport: {{tcp: \"{}\"}}",
+        service.url("/health"),
+        service.address()
+    );
+    sandbox.write("p.yml", pipeline(&probes, "hold: 200ms"));
+    sandbox.run(["p.yml"]).expect(0);
+    let asked = service
+        .requests()
+        .iter()
+        .filter(|r| r.target == "/health")
+        .count();
+    assert!(
+        asked >= 3,
+        "held for 200 ms at 50 ms a round, asked {asked} times"
+    );
+}
+
+#[test]
+fn a_failing_service_fails_with_the_samples() {
+    let service = Service::constant(503, "starting");
+    let sandbox = Sandbox::new();
+    let probes = format!(
+        "page: {{http: {{url: \"{}\", status: 200}}}}",
+        service.url("/health")
+    );
+    sandbox.write("p.yml", pipeline(&probes, ""));
+    sandbox
+        .run(["run", "p.yml", "--report", "out"])
+        .expect(50)
+        .says("503");
+    let report = std::fs::read_to_string(sandbox.path().join("out/report.json")).unwrap();
+    assert!(
+        report.contains("503") && report.contains("gate-failed"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_service_that_comes_up_late_passes() {
+    let asked = AtomicU32::new(0);
+    let service = Service::start(move |_| {
+        let late = asked.fetch_add(1, Ordering::SeqCst) < 5;
+        Answer::text(if late { 503 } else { 200 }, "")
+    });
+    let sandbox = Sandbox::new();
+    let probes = format!(
+        "page:\n  http: {{url: \"{}\", status: 200}}\n  rule: {{consecutive: 3}}",
+        service.url("/")
+    );
+    sandbox.write("p.yml", pipeline(&probes, ""));
+    sandbox.run(["p.yml"]).expect(0);
+    assert!(service.requests().len() >= 8);
+}
+
+#[test]
+fn a_blind_prober_is_inconclusive_and_a_broken_service_is_not() {
+    let sandbox = Sandbox::new();
+    let dead = closed();
+    let probes = format!("port: {{tcp: \"{dead}\"}}");
+
+    let blind = format!("control: {{tcp: \"{}\"}}", closed());
+    sandbox.write("blind.yml", pipeline(&probes, &blind));
+    sandbox.run(["blind.yml"]).expect(51).says("control");
+
+    let good = Service::constant(200, "");
+    let seeing = format!(
+        "control: {{http: {{url: \"{}\", status: 200}}}}",
+        good.url("/")
+    );
+    sandbox.write("seeing.yml", pipeline(&probes, &seeing));
+    sandbox.run(["seeing.yml"]).expect(50).says(&dead);
+}
+
+#[test]
+fn one_good_probe_of_two_is_enough_only_where_the_document_says_so() {
+    let good = Service::constant(200, "");
+    let sandbox = Sandbox::new();
+    let probes = format!(
+        "up: {{tcp: \"{}\"}}\ndown: {{tcp: \"{}\"}}",
+        good.address(),
+        closed()
+    );
+    for (pass, code) in [
+        ("all: [up, down]", 50),
+        ("any: [up, down]", 0),
+        ("at-least: {count: 1, of: [up, down]}", 0),
+    ] {
+        sandbox.write("p.yml", pipeline(&probes, &format!("pass: {{{pass}}}")));
+        sandbox.run(["p.yml"]).expect(code);
+    }
+}
+
+#[test]
+fn a_service_that_never_answers_is_bounded() {
+    let silent = Service::start(|_| Answer::Silence);
+    let sandbox = Sandbox::new();
+    let probes = format!(
+        "page: {{http: {{url: \"{}\", status: 200}}}}",
+        silent.url("/")
+    );
+    sandbox.write("p.yml", pipeline(&probes, ""));
+    let code = sandbox.run(["p.yml"]).status.code();
+    assert!(matches!(code, Some(50 | 51)), "{code:?}");
+}

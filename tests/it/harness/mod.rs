@@ -1,0 +1,79 @@
+//! What the themes stand on: sandboxes, real servers and clients, images, keys.
+//!
+//! Everything listens on 127.0.0.1, waits with a bound, and is ended by its process id when its
+//! value is dropped, which a panic does too.
+
+mod certificates;
+mod client;
+mod component;
+mod image;
+mod playground;
+mod process;
+mod proxy;
+mod registry;
+mod sandbox;
+mod service;
+mod signer;
+mod tokens;
+mod tools;
+
+pub use certificates::Authority;
+pub use client::{Reply, fetch};
+pub use component::run_component;
+pub use image::{Image, Index};
+pub use playground::PlaygroundRegistry;
+pub use process::{Process, Signal};
+pub use proxy::Proxy;
+pub use registry::{PASSWORD, Registry, USER};
+pub use sandbox::{Output, Running, Sandbox};
+pub use service::{Answer, Request, Service};
+pub use signer::{Layout, Signer};
+pub use tools::{Tool, tool};
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest wait for anything that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Returns what `probe` finds, asking every 10 ms, and panics when it finds nothing in time.
+pub fn wait_for<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, probe).unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Returns what `probe` finds within `limit`, asking every 10 ms.
+pub fn wait_within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return Some(found);
+        }
+        if began.elapsed() > limit {
+            return None;
+        }
+        pause(Duration::from_millis(10));
+    }
+}
+
+/// Waits on real processes, which no paused clock can hurry.
+#[expect(clippy::disallowed_methods, reason = "a test thread has no runtime")]
+pub fn pause(duration: Duration) {
+    assert!(
+        duration <= Duration::from_millis(50),
+        "poll instead of sleeping"
+    );
+    std::thread::sleep(duration);
+}
+
+/// Returns a SHA-256 as `sha256:HEX`.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref()
+        .iter()
+        .fold(String::from("sha256:"), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

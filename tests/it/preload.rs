@@ -1,0 +1,333 @@
+//! Images from a real registry into the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{
+    Authority, Image, Index, PASSWORD, Proxy, Registry, Sandbox, Service, Signal, USER, digest,
+    wait_for,
+};
+
+/// Returns each file below a folder with its size.
+pub fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else if let Ok(about) = entry.metadata() {
+            found.push((entry.path(), about.len()));
+        }
+    }
+    found
+}
+
+/// Panics unless every blob of the cache is what its name says.
+pub fn assert_whole(cache: &Path) {
+    for (path, _) in files(&cache.join("blobs")) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let found = digest(&fs::read(&path).unwrap());
+        assert_eq!(found, format!("sha256:{name}"), "{}", path.display());
+    }
+}
+
+/// Panics unless the cache holds the manifest, the config and every layer of an image.
+pub fn assert_holds(cache: &Path, image: &Image) {
+    assert_whole(cache);
+    for blob in image.layers.iter().chain([&image.config, &image.manifest]) {
+        let name = digest(blob).replace(':', "/");
+        let path = cache.join("blobs").join(name);
+        assert!(path.is_file(), "{} is missing", path.display());
+    }
+}
+
+fn pipeline(reference: &str, more: &str) -> String {
+    format!(
+        "version: 1\nname: preload\n{more}images:\n  web: {reference}\nsteps:\n  - preload: {{images: [web]}}\n"
+    )
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn by_tag_and_by_digest_the_same_bytes_arrive() {
+    let registry = Registry::start();
+    let image = Image::new("tag", &[1000, 300_000, 0]);
+    let by_digest = image.push(registry.address(), "acme/deep/web", "v1");
+    for reference in [
+        format!("{}/acme/deep/web:v1", registry.address()),
+        by_digest,
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("p.yml", pipeline(&format!("\"{reference}\""), ""));
+        sandbox.run(["p.yml"]).expect(0);
+        assert_holds(&sandbox.cache(), &image);
+        let pulled = Sandbox::new();
+        pulled.run(["pull", &reference]).expect(0);
+        assert_holds(&pulled.cache(), &image);
+        let listed = pulled.run(["cache", "ls"]).expect(0);
+        assert!(listed.stdout.contains("acme/deep/web"), "{}", listed.stdout);
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_platform_is_chosen_from_an_index() {
+    let registry = Registry::start();
+    let amd = Image::of_platform("amd", &[2000], "linux", "amd64");
+    let arm = Image::of_platform("arm", &[2000], "linux", "arm64");
+    Index::of(vec![amd.clone(), arm.clone()]).push(registry.address(), "acme/web", "v1");
+    let reference = format!("{}/acme/web:v1", registry.address());
+    for (platform, chosen, other) in [("linux/amd64", &amd, &arm), ("linux/arm64", &arm, &amd)] {
+        let sandbox = Sandbox::new();
+        let image = format!("{{ref: \"{reference}\", platforms: [{platform}]}}");
+        sandbox.write("p.yml", pipeline(&image, ""));
+        sandbox.run(["p.yml"]).expect(0);
+        assert_holds(&sandbox.cache(), chosen);
+        let unwanted = digest(&other.layers[0]).replace(':', "/");
+        assert!(!sandbox.cache().join("blobs").join(unwanted).exists());
+    }
+    let sandbox = Sandbox::new();
+    let missing = sandbox
+        .run(["pull", &reference, "--platform", "linux/s390x"])
+        .expect(20);
+    missing.says("linux/s390x").says("linux/arm64");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_warm_run_fetches_no_blob() {
+    let registry = Registry::start();
+    let image = Image::new("warm", &[100_000, 200_000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let sandbox = Sandbox::new();
+    let cold = Proxy::before(registry.address());
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", cold.address()), ""),
+    );
+    sandbox.run(["p.yml"]).expect(0);
+    assert_eq!(cold.accesses().iter().filter(|a| a.is_blob()).count(), 3);
+    sandbox.run(["p.yml"]).expect(0);
+    assert_eq!(
+        cold.accesses().iter().filter(|a| a.is_blob()).count(),
+        3,
+        "blobs again"
+    );
+
+    // A new image that shares a layer costs the new bytes alone.
+    let next = image.sharing_first_layer(&Image::new("next", &[50_000]));
+    next.push(registry.address(), "acme/web", "v1");
+    sandbox.run(["p.yml"]).expect(0);
+    let blobs: Vec<_> = cold
+        .accesses()
+        .into_iter()
+        .filter(|a| a.is_blob())
+        .collect();
+    assert_eq!(
+        blobs.len(),
+        3 + 2,
+        "the new layer and the new config: {blobs:?}"
+    );
+    assert_holds(&sandbox.cache(), &next);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_password_comes_from_docker_s_configuration_or_from_the_document() {
+    let open = Registry::start();
+    let image = Image::new("auth", &[1000]);
+    image.push(open.address(), "acme/web", "v1");
+    let locked = open.with_password();
+    let document = pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), "");
+
+    let stranger = Sandbox::new();
+    stranger.write("p.yml", &document);
+    stranger
+        .run(["p.yml"])
+        .expect(20)
+        .says("401")
+        .says(locked.address());
+
+    let logged_in = Sandbox::new();
+    logged_in.docker_login(locked.address(), USER, PASSWORD);
+    let credentials = "credentials: [docker-config]\n";
+    let reference = format!("\"{}/acme/web:v1\"", locked.address());
+    logged_in.write("p.yml", pipeline(&reference, credentials));
+    logged_in.run(["p.yml"]).expect(0);
+    assert_holds(&logged_in.cache(), &image);
+
+    let mut given = Sandbox::new();
+    given.set("REGISTRY_PASSWORD", PASSWORD);
+    let auth = format!(
+        "secrets:\n  password: {{env: REGISTRY_PASSWORD}}\nregistries:\n  \"{}\": {{auth: {{username: {USER}, password: \"${{secret.password}}\"}}}}\n",
+        locked.address()
+    );
+    given.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth),
+    );
+    let output = given.run(["run", "p.yml", "--verbose"]).expect(0);
+    assert!(!output.stderr.contains(PASSWORD) && !output.stdout.contains(PASSWORD));
+    assert_holds(&given.cache(), &image);
+
+    let mut wrong = Sandbox::new();
+    wrong.set("REGISTRY_PASSWORD", "another-password");
+    wrong.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", locked.address()), &auth),
+    );
+    let output = wrong.run(["p.yml"]).expect(20).says("401");
+    assert!(!output.stderr.contains("another-password"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_token_is_asked_for_with_the_login_and_for_pulling_alone() {
+    let open = Registry::start();
+    let image = Image::new("token", &[1000, 2000]);
+    image.push(open.address(), "acme/web", "v1");
+    let (locked, tokens) = open.with_tokens(&Authority::new());
+    let sandbox = Sandbox::new();
+    let reference = format!("\"{}/acme/web:v1\"", locked.address());
+    sandbox.write(
+        "p.yml",
+        pipeline(&reference, "credentials: [docker-config]\n"),
+    );
+    sandbox.run(["p.yml"]).expect(20).says("401");
+    sandbox.docker_login(locked.address(), USER, PASSWORD);
+    let asked = tokens.requests().len();
+    sandbox.run(["p.yml"]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+    let asked = tokens.requests().split_off(asked);
+    assert_eq!(asked.len(), 1, "one token serves the whole pull: {asked:?}");
+    let scope = asked[0].target.replace("%3A", ":").replace("%2F", "/");
+    assert!(scope.contains("scope=repository:acme/web:pull"), "{scope}");
+    assert!(!scope.contains("push"), "{scope}");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_private_authority_is_trusted_where_the_document_names_it() {
+    let open = Registry::start();
+    let image = Image::new("tls", &[1000]);
+    image.push(open.address(), "acme/web", "v1");
+    let authority = Authority::new();
+    let secure = open.with_tls(&authority);
+    let port = secure.address().rsplit(':').next().unwrap().to_owned();
+    // By name: an address of loopback would be spoken to in the clear.
+    let reference = format!("\"localhost:{port}/acme/web:v1\"");
+    let registries = format!("registries:\n  \"localhost:{port}\": {{plain-http: false}}\n");
+    let sandbox = Sandbox::new();
+    sandbox.write("ca.pem", fs::read(authority.ca()).unwrap());
+    sandbox.write(
+        "p.yml",
+        pipeline(&reference, &format!("net: {{ca: [ca.pem]}}\n{registries}")),
+    );
+    sandbox.run(["p.yml"]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+
+    sandbox.write("q.yml", pipeline(&reference, &registries));
+    let stranger = sandbox.run(["run", "q.yml", "--cache", "other"]).expect(20);
+    stranger.says("certificate").says("net");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_flipped_byte_never_enters_the_cache() {
+    let registry = Registry::start();
+    let image = Image::new("lie", &[1000, 40_000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let victim = digest(&image.layers[1]);
+    let target = victim.clone();
+    let liar = Service::lying(registry.address().to_owned(), move |request, reply| {
+        if request.target.contains(&target) && !reply.body.is_empty() {
+            let middle = reply.body.len() / 2;
+            reply.body[middle] ^= 1;
+        }
+    });
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", liar.address()), ""),
+    );
+    sandbox.run(["p.yml"]).expect(20).says(&victim);
+    assert_whole(&sandbox.cache());
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_manifest_that_is_not_its_digest_is_refused() {
+    let registry = Registry::start();
+    let image = Image::new("manifest", &[1000]);
+    let reference = image.push(registry.address(), "acme/web", "v1");
+    let liar = Service::lying(registry.address().to_owned(), |request, reply| {
+        if request.target.contains("/manifests/") && !reply.body.is_empty() {
+            reply.body.push(b'\n');
+        }
+    });
+    let sandbox = Sandbox::new();
+    let reference = reference.replace(registry.address(), &liar.address());
+    sandbox
+        .run(["pull", &reference])
+        .expect(20)
+        .says(&image.digest());
+    assert!(files(&sandbox.cache().join("blobs")).is_empty());
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_kill_in_the_middle_leaves_a_cache_that_is_whole() {
+    let registry = Registry::start();
+    let image = Image::new("kill", &[6_000_000, 1000, 2000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let slow = Proxy::limited(registry.address(), "2m");
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        pipeline(&format!("\"{}/acme/web:v1\"", slow.address()), ""),
+    );
+    let running = sandbox.start(["p.yml"]);
+    wait_for("the first bytes of the large layer", || {
+        let large = files(&sandbox.cache())
+            .into_iter()
+            .any(|(_, size)| size > 300_000);
+        large.then_some(())
+    });
+    running.signal(Signal::Kill);
+    assert_eq!(running.finish().status.code(), None);
+    assert_whole(&sandbox.cache());
+    sandbox.run(["cache", "ls"]).expect(0);
+    sandbox.run(["p.yml"]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn what_is_not_there_is_said_as_such() {
+    let registry = Registry::start();
+    Image::new("there", &[10]).push(registry.address(), "acme/web", "v1");
+    let sandbox = Sandbox::new();
+    let missing = format!("{}/acme/web:v2", registry.address());
+    sandbox
+        .run(["pull", &missing])
+        .expect(20)
+        .says("404")
+        .says(":v2");
+}
+
+#[test]
+fn a_registry_that_is_down_is_named_with_its_address() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(["pull", "127.0.0.1:9/acme/web:v1"])
+        .expect(20)
+        .says("127.0.0.1:9");
+    sandbox.write(
+        "c.yml",
+        "version: 1\nname: down\nsteps:\n  - check: {registry: \"127.0.0.1:9\"}\n",
+    );
+    sandbox.run(["c.yml"]).expect(21).says("127.0.0.1:9");
+}
