@@ -6,12 +6,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::error::{Error, ErrorKind};
 use super::writer::{self, BlobWriter};
 use crate::oci::digest::Hasher;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::manifest::LARGEST_MANIFEST;
+use crate::oci::{Descriptor, Digest, Local};
 
 /// A content-addressed store of blobs; clones share it, and processes may.
 ///
@@ -244,6 +246,13 @@ impl Cache {
                 let _ = fs::remove_file(entry.path());
             }
         }
+    }
+}
+
+impl Local for Cache {
+    /// Reads what is whole; what is damaged or too large to be a manifest or a config is not here.
+    fn bytes(&self, digest: &Digest) -> Option<Bytes> {
+        self.read(digest, LARGEST_MANIFEST).ok().map(Bytes::from)
     }
 }
 

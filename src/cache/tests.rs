@@ -100,6 +100,41 @@ async fn everything_is_fetched_once_and_then_never_again() {
 }
 
 #[tokio::test]
+async fn a_warm_run_asks_for_the_tag_alone_and_by_digest_for_nothing() {
+    for tag in ["v1", "single"] {
+        let mut store = store();
+        let single = store.image("linux/amd64", &[b"one"]);
+        store.tag("single", &single);
+        let fake = Fake::start(move |seen| store.reply(seen)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let client = client();
+        let rule = PlatformRule::Required("linux/amd64".parse().unwrap());
+        let mut reference: Reference = format!("{}/acme/web:{tag}", fake.host()).parse().unwrap();
+        let cold = client
+            .resolve_beside(&reference, &rule, &cache)
+            .await
+            .unwrap();
+        preload(&client, &cold, &cache, 4, quiet()).await.unwrap();
+        let before = fake.lines().len();
+        let warm = client
+            .resolve_beside(&reference, &rule, &cache)
+            .await
+            .unwrap();
+        assert_eq!(warm.platform, cold.platform);
+        assert_eq!(fake.lines().len(), before + 1);
+        reference.digest = Some(cold.digest);
+        let warm = client
+            .resolve_beside(&reference, &rule, &cache)
+            .await
+            .unwrap();
+        preload(&client, &warm, &cache, 4, quiet()).await.unwrap();
+        assert_eq!(warm.manifest_digest(), cold.manifest_digest());
+        assert_eq!(fake.lines().len(), before + 1);
+    }
+}
+
+#[tokio::test]
 async fn two_images_share_what_they_have_in_common() {
     let store = store();
     let fake = Fake::start(move |seen| store.reply(seen)).await;

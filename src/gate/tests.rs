@@ -203,6 +203,35 @@ fn one_probe() {
 }
 
 #[test]
+fn the_timelines_of_the_documentation() {
+    let page = include_str!("../../docs/gates.md");
+    let mut checked = 0;
+    for row in page.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let line = cells[1].trim_matches('`');
+        if !line.chars().all(|letter| "GB?".contains(letter)) {
+            continue;
+        }
+        let hold = cells[2].trim_end_matches('s').parse().unwrap();
+        let (verdict, after) = Gate::new(6, hold, &[1]).verdict(&[line]);
+        let said = match verdict {
+            'P' => "passed",
+            'F' => "failed",
+            _ => "inconclusive",
+        };
+        assert!(cells[3].starts_with(said), "{row}");
+        assert_eq!(after, line.len() as u64, "{row}");
+        assert_eq!(
+            cells[3].contains("early"),
+            verdict == 'F' && after < 6,
+            "{row}"
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 8);
+}
+
+#[test]
 fn several_probes() {
     let all = || Gate::new(6, 1, &[1, 1]);
     let any = || {

@@ -19,7 +19,7 @@ use url::Url;
 pub use self::deliver::{Outcome, Patience};
 pub use self::hook::{HookUrl, InvalidHook};
 pub use self::slack::{Slack, SlackMessage};
-pub use self::webhook::{Webhook, WebhookBody};
+pub use self::webhook::{Exit, Webhook, WebhookBody};
 use crate::failure::{Fact, Failure};
 use crate::oci::Digest;
 use crate::outcome::ExitCode;

@@ -212,7 +212,7 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// The registry, or its token service, does not know who asks.
-    #[error("{asker} wants a login for {scope} that it accepts: {login}{}", said(.message))]
+    #[error("{asker} gives no access to {scope}: {login}{}", said(.message))]
     Unauthorized {
         /// Who refused: the registry, or the token service that it named.
         asker: String,
@@ -234,7 +234,7 @@ pub enum ErrorKind {
         reason: String,
     },
     /// No answer came, or not all of it.
-    #[error("can't reach {host}")]
+    #[error("can't get a whole answer from {host}")]
     Unreachable {
         /// The host that was asked.
         host: String,
@@ -421,7 +421,7 @@ pub enum Login {
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Anonymous => f.write_str("no credentials were used"),
+            Self::Anonymous => f.write_str("no credentials were given"),
             Self::With {
                 username: Some(username),
                 origin,

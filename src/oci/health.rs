@@ -87,7 +87,7 @@ impl Client {
         let (access, challenge) = match answer.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenges = usable(&answer)?;
-                let access = self.try_login(&call).await?;
+                let access = self.try_login(&call, &challenges).await?;
                 (access, Some(in_words(&challenges)))
             }
             status if status.is_success() => (Access::Open, None),
@@ -106,12 +106,12 @@ impl Client {
         })
     }
 
-    async fn try_login(&self, call: &Call) -> Result<Access, Error> {
+    async fn try_login(&self, call: &Call, challenges: &[Challenge]) -> Result<Access, Error> {
         let lookup = self.transport.credentials().lookup(&call.registry).await;
         if lookup.found.is_none() {
             return Ok(Access::NeedsLogin);
         }
-        match self.transport.send(call).await {
+        match self.transport.send_after(call, challenges).await {
             Ok(_) => Ok(Access::LoggedIn),
             Err(error) => match error.kind() {
                 ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. } => {

@@ -38,6 +38,6 @@ pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, Repository};
 pub use referrers::{Place, Referrers};
-pub use resolve::{PlatformRule, Resolved};
+pub use resolve::{Local, PlatformRule, Resolved};
 pub use retry::RetryPolicy;
 pub use transport::{Config, Notice};

@@ -79,6 +79,22 @@ impl Resolved {
     }
 }
 
+/// Bytes that need not be fetched, since they are here.
+pub trait Local: Sync {
+    /// Returns bytes whose digest was checked, or nothing if they are not here.
+    fn bytes(&self, digest: &Digest) -> Option<Bytes>;
+}
+
+/// Has nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nothing;
+
+impl Local for Nothing {
+    fn bytes(&self, _digest: &Digest) -> Option<Bytes> {
+        None
+    }
+}
+
 impl Client {
     /// Resolves a reference: one request by tag or digest, and one for each manifest below it.
     ///
@@ -90,17 +106,36 @@ impl Client {
         reference: &Reference,
         rule: &PlatformRule,
     ) -> Result<Resolved, Error> {
+        self.resolve_beside(reference, rule, &Nothing).await
+    }
+
+    /// Resolves a reference as [`Client::resolve`] does, without requests for what is here: a tag
+    /// costs one request then, a digest none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::resolve`].
+    pub async fn resolve_beside(
+        &self,
+        reference: &Reference,
+        rule: &PlatformRule,
+        local: &dyn Local,
+    ) -> Result<Resolved, Error> {
         let repository = &reference.repository;
         let selector = match (reference.digest, &reference.tag) {
             (Some(digest), _) => Selector::Digest(digest),
             (None, Some(tag)) => Selector::Tag(tag.clone()),
             (None, None) => Selector::Tag("latest".into()),
         };
-        let top = self.manifest(repository, &selector).await?;
-        let digest = top.digest;
-        let mut search = Search {
+        let source = Source {
             client: self,
             repository,
+            local,
+        };
+        let top = source.manifest(&selector).await?;
+        let digest = top.digest;
+        let mut search = Search {
+            source: &source,
             wanted: rule.platform(),
             available: Vec::new(),
             left: MOST_MANIFESTS,
@@ -121,9 +156,7 @@ impl Client {
         if let (PlatformRule::Required(wanted), None) = (rule, &resolved.platform)
             && is_image_config(&resolved.config.media_type)
         {
-            let bytes = self
-                .blob_bytes(repository, &resolved.config, LARGEST_CONFIG)
-                .await?;
+            let bytes = source.config(&resolved.config).await?;
             let platform = platform_of(&bytes).map_err(|reason| ErrorKind::Manifest {
                 what: format!("config {} of {repository}", resolved.config.digest),
                 source: ManifestError::Malformed { reason },
@@ -149,9 +182,37 @@ struct Choice {
     image: (Descriptor, Vec<Descriptor>),
 }
 
-struct Search<'a> {
+/// The folder at hand before the registry.
+struct Source<'a> {
     client: &'a Client,
     repository: &'a Repository,
+    local: &'a dyn Local,
+}
+
+impl Source<'_> {
+    async fn manifest(&self, selector: &Selector) -> Result<Manifest, Error> {
+        if let Selector::Digest(digest) = selector
+            && let Some(bytes) = self.local.bytes(digest)
+            && let Ok(manifest) = Manifest::parse(bytes, None)
+        {
+            return Ok(manifest);
+        }
+        self.client.manifest(self.repository, selector).await
+    }
+
+    async fn config(&self, config: &Descriptor) -> Result<Bytes, Error> {
+        if let Some(bytes) = self.local.bytes(&config.digest) {
+            return Ok(bytes);
+        }
+        let blob = self
+            .client
+            .blob_bytes(self.repository, config, LARGEST_CONFIG);
+        blob.await
+    }
+}
+
+struct Search<'a> {
+    source: &'a Source<'a>,
     wanted: &'a Platform,
     available: Vec<Platform>,
     left: usize,
@@ -195,7 +256,7 @@ impl Search<'_> {
                 }
                 self.left -= 1;
                 let selector = Selector::Digest(entry.digest);
-                let below = self.client.manifest(self.repository, &selector).await?;
+                let below = self.source.manifest(&selector).await?;
                 let mut longer = chain.clone();
                 longer.push(below);
                 let named = entry.platform.or_else(|| platform.clone());

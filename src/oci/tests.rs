@@ -420,7 +420,7 @@ async fn a_wrong_password_is_named_with_its_source_and_not_sent_again_and_again(
         error.to_string().replace(&fake.host(), "HOST")
     });
     let errors = futures_util::future::join_all(resolving).await;
-    insta::assert_snapshot!(errors[0], @"HOST wants a login for repository:acme/web:pull that it accepts: `ci` from the pipeline was used (it says: incorrect username or password)");
+    insta::assert_snapshot!(errors[0], @"HOST gives no access to repository:acme/web:pull: `ci` from the pipeline was used (it says: incorrect username or password)");
     assert_eq!(
         fake.lines()
             .iter()

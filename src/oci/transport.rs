@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::answer::Answer;
+use super::challenge::Challenge;
 use super::credentials::Credentials;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
@@ -174,6 +175,25 @@ impl Transport {
         }
     }
 
+    /// Sends a request that was answered with challenges before, as [`Transport::send`] does.
+    pub(super) async fn send_after(
+        &self,
+        call: &Call,
+        challenges: &[Challenge],
+    ) -> Result<Answer, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let answered = async {
+                let registry = self.base(&call.registry)?;
+                self.answer(call, &registry, challenges, None).await
+            };
+            match answered.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.pause(&mut attempts, error).await?,
+            }
+        }
+    }
+
     /// Sends a request and reads its whole body, as [`Transport::send`] does.
     pub(super) async fn read(
         &self,
@@ -230,14 +250,27 @@ impl Transport {
         let challenges = answer.challenges()?;
         // Read to its end, so that the connection can be used again.
         answer.text(ERROR_BODY).await;
+        self.answer(call, &registry, &challenges, ticket.as_ref())
+            .await
+    }
+
+    /// Answers challenges, and sends the request with what that gave.
+    async fn answer(
+        &self,
+        call: &Call,
+        registry: &Url,
+        challenges: &[Challenge],
+        used: Option<&Ticket>,
+    ) -> Result<Answer, Error> {
+        let slot = self.0.tickets.slot(&host_of(registry), &call.scope);
         let ticket = slot
             .answer(
                 self,
-                &registry,
+                registry,
                 &call.registry,
                 &call.scope,
-                &challenges,
-                ticket.as_ref(),
+                challenges,
+                used,
             )
             .await?;
         let answer = self.follow(call.request(Some(&ticket))).await?;

@@ -87,3 +87,71 @@ fn says_nothing_of_the_service(error: &net::Error) -> bool {
         | Error::Tls { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::{Endpoint, Error, Phase};
+
+    #[test]
+    fn errors_on_our_side_say_nothing_of_the_service() {
+        let endpoint = || {
+            Box::new(Endpoint {
+                host: "web".to_owned(),
+                port: 443,
+                address: None,
+            })
+        };
+        let name_not_found = |temporary| Error::NameNotFound {
+            host: "web".to_owned(),
+            port: 443,
+            detail: "no such name".to_owned(),
+            temporary,
+        };
+        for (error, value) in [
+            (name_not_found(true), "unknown"),
+            (name_not_found(false), "unknown"),
+            (
+                Error::CertificateUnknownIssuer {
+                    endpoint: endpoint(),
+                    issuer: None,
+                },
+                "unknown",
+            ),
+            (
+                Error::CertificateExpired {
+                    endpoint: endpoint(),
+                    not_after: None,
+                },
+                "bad",
+            ),
+            (
+                Error::Refused {
+                    endpoint: endpoint(),
+                },
+                "bad",
+            ),
+            (
+                Error::Timeout {
+                    endpoint: endpoint(),
+                    phase: Phase::Connect,
+                    after: Duration::from_secs(5),
+                },
+                "bad",
+            ),
+        ] {
+            let answer = Answer::of_error(&error, Duration::from_millis(7));
+            assert_eq!(answer.value.name(), value, "{error}");
+            assert_eq!(answer.value.reason(), Some(error.to_string().as_str()));
+            assert_eq!(answer.found, error.to_string());
+        }
+    }
+
+    #[test]
+    fn the_reason_has_no_time_and_the_phrase_has() {
+        let time = Duration::from_millis(12);
+        let answer = Answer::new("503", ", expected 200", Value::Bad, time);
+        assert_eq!(answer.value, Value::Bad("503, expected 200".to_owned()));
+        assert_eq!(answer.found, "503 in 12 ms, expected 200");
+    }
+}

@@ -36,6 +36,13 @@ impl JsonTest {
     /// # Errors
     /// A path that RFC 9535 does not allow, no comparison, or `exists: false` beside others.
     pub fn try_new(path: &str, comparisons: Vec<Comparison>) -> Result<Self, InvalidJsonTest> {
+        // The parser calls itself at each bracket, and nothing else bounds how deep.
+        if path.len() > LONGEST {
+            return Err(InvalidJsonTest::PathTooLong { length: path.len() });
+        }
+        if depth(path) > DEEPEST {
+            return Err(InvalidJsonTest::PathTooDeep);
+        }
         let parsed = JsonPath::parse(path).map_err(|error| InvalidJsonTest::Path {
             path: bare(path),
             // The parser counts from nought.
@@ -99,6 +106,35 @@ pub enum InvalidJsonTest {
         /// The parser's own words.
         detail: String,
     },
+    /// The path has more brackets inside each other than any that is meant.
+    #[error("the JSON path has more than {DEEPEST} brackets inside each other")]
+    PathTooDeep,
+    /// The path is longer than any that is meant.
+    #[error("the JSON path has {length} bytes, more than {LONGEST}")]
+    PathTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+}
+
+/// The most bytes of a path.
+const LONGEST: usize = 512;
+
+/// The most brackets inside each other, those in quotes counted too.
+const DEEPEST: usize = 8;
+
+fn depth(path: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    for letter in path.bytes() {
+        match letter {
+            b'(' | b'[' => depth += 1,
+            b')' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 impl InvalidJsonTest {
@@ -109,6 +145,9 @@ impl InvalidJsonTest {
             Self::ExcludedComparison => "keep `exists: false` alone, or remove it",
             Self::NoComparison => "add `equals`, `not-equals`, `above`, `below` or `exists`",
             Self::NotFinite => "write the bound in digits",
+            Self::PathTooDeep | Self::PathTooLong { .. } => {
+                "name a place, with a simple filter at most"
+            }
             Self::Path { .. } => "write it as RFC 9535 does, for instance $.status or $['a'][0].b",
         }
     }
@@ -290,6 +329,8 @@ mod tests {
                 refused("status", exists()),
                 refused("$.a[", exists()),
                 refused("$.a\n\u{1b}", exists()),
+                refused(&format!("$[?{}", "(".repeat(500)), exists()),
+                refused(&format!("$[?{}", "(".repeat(100_000)), exists()),
                 refused("$.a", vec![]),
                 refused("$.a", vec![Comparison::Exists(false), Comparison::Above(1.0)]),
                 refused("$.a", vec![Comparison::Above(f64::NAN)]),
@@ -299,11 +340,33 @@ mod tests {
         `status` is no JSON path: parser error at character 1
         `$.a[` is no JSON path: parser error at character 4
         `$.a\n\u{1b}` is no JSON path: parser error at character 4
+        the JSON path has more than 8 brackets inside each other
+        the JSON path has 100003 bytes, more than 512
         the JSON path is compared with nothing
         `exists: false` can't stand beside another comparison
         a bound must be a finite number
         "#
         );
+    }
+
+    #[test]
+    fn the_deepest_paths_are_read_at_once() {
+        for inner in ["(", "!(", "@[?", "length((", "@.a && ("] {
+            for depth in 1..=16 {
+                let open = inner.repeat(depth);
+                let exists = vec![Comparison::Exists(true)];
+                let _ = JsonTest::try_new(&format!("$[?{open}"), exists.clone());
+                let close = open
+                    .replace('[', "]")
+                    .replace(|letter| letter != '(' && letter != ']', "");
+                let close: String = close
+                    .chars()
+                    .rev()
+                    .map(|it| if it == '(' { ')' } else { it })
+                    .collect();
+                let _ = JsonTest::try_new(&format!("$[?{open}@.a == 1{close}]"), exists);
+            }
+        }
     }
 
     proptest::proptest! {

@@ -1,7 +1,7 @@
 //! A probe asks a service one question once, and says what it found.
 //!
-//! May not judge: what the answers of many rounds come to is [`gate`](crate::gate)'s matter. Every
-//! request goes through [`net`](crate::net), so what a probe may reach is a grant.
+//! May not judge: what the answers of many rounds come to is [`crate::gate`]'s matter. Every
+//! request goes through [`crate::net`], so what a probe may reach is a grant.
 //!
 //! What an answer counts as is the same for every kind of probe:
 //!
