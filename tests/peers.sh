@@ -202,5 +202,4 @@ main() {
   return $failed
 }
 
-# On one line: bash reads on in a file that was edited meanwhile.
-main "$@"; exit
+main "$@"
