@@ -82,7 +82,7 @@ fn the_platform_is_chosen_from_an_index() {
     let reference = format!("{}/acme/web:v1", registry.address());
     for (platform, chosen, other) in [("linux/amd64", &amd, &arm), ("linux/arm64", &arm, &amd)] {
         let sandbox = Sandbox::new();
-        let image = format!("{{ref: \"{reference}\", platforms: [{platform}]}}");
+        let image = format!("{{ref: \"{reference}\", platform: {platform}}}");
         sandbox.write("p.yml", pipeline(&image, ""));
         sandbox.run(["p.yml"]).expect(0);
         assert_holds(&sandbox.cache(), chosen);
