@@ -194,3 +194,11 @@ fn add_users(document: &Document, secrets: &mut [SecretValue]) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests"]
+mod tests {
+    mod broken;
+    mod meaning;
+    mod support;
+}
