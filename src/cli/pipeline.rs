@@ -104,7 +104,7 @@ pub fn validate(arguments: &ValidateArgs, session: &mut Session) -> Result<ExitC
                     &session.environment,
                 );
                 if let Some(document) = &loaded.document
-                    && let Err(failure) = step::tasks(document)
+                    && let Err(failure) = step::validate(document)
                 {
                     session.printer.failure(&failure);
                     exit = exit.worse(failure.exit);
