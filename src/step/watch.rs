@@ -1,6 +1,7 @@
 //! `gate` at work: the document's gate made ready, then round after round until its judge decides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -127,7 +128,7 @@ impl Watch {
                     sleep_until(began + until).await;
                 }
                 decided => {
-                    let (verdict, reason) = in_words(decided);
+                    let (verdict, reason) = in_words(decided, self.spec.hold());
                     context.events.emit(Detail::GateJudged {
                         verdict: verdict.to_owned(),
                         reason,
@@ -144,14 +145,18 @@ impl Watch {
     }
 }
 
-fn in_words(decision: Decision) -> (&'static str, String) {
+fn in_words(decision: Decision, hold: Duration) -> (&'static str, String) {
     match decision {
         Decision::Failed { reason } => ("failed", reason),
         Decision::Inconclusive { reason } => ("inconclusive", reason),
-        Decision::Passed => (
-            "passed",
-            "what the gate asks for was seen for as long as it asks".to_owned(),
-        ),
+        Decision::Passed if hold.is_zero() => ("passed", "all that it asks for is good".to_owned()),
+        Decision::Passed => {
+            let held = duration_text(hold);
+            (
+                "passed",
+                format!("all that it asks for stayed good for {held}"),
+            )
+        }
         Decision::Wait { reason, .. } => ("waiting", reason),
     }
 }
