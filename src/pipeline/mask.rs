@@ -1,0 +1,225 @@
+//! Keeps secrets out of whatever is shown: text at once, or a stream in chunks of any size.
+//!
+//! Masked are a secret's whole value and each of its lines, as they are, in JSON, URL-encoded and in base64
+//! wherever the value stands in the encoded text, and `user:secret` in base64, as HTTP sends logins.
+//! A line of fewer than six characters is masked only as a part of the whole value: alone it would hide
+//! ordinary words.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::secret::{MINIMUM_CHARACTERS, SecretValue};
+
+/// What stands in for a secret.
+pub const STARS: &str = "***";
+/// The fewest characters of an encoded part that is looked for.
+const SHORTEST: usize = 6;
+
+/// What is to be masked, in every form in which it may appear.
+#[derive(Clone, Default)]
+pub struct Mask {
+    needles: Vec<Vec<u8>>,
+    /// The needles that start with each byte, as indexes.
+    by_first: Vec<Vec<usize>>,
+    longest: usize,
+}
+
+impl Mask {
+    /// Prepares to mask the given secrets.
+    pub fn new(secrets: &[SecretValue]) -> Self {
+        let mut needles = Vec::new();
+        for secret in secrets {
+            let value = secret.value.expose();
+            let lines = value.lines().map(str::trim);
+            let parts = [value, value.trim()].into_iter().chain(lines);
+            for part in parts.filter(|part| part.chars().count() >= MINIMUM_CHARACTERS) {
+                forms(part, &mut needles);
+            }
+            for user in &secret.users {
+                let pair = format!("{user}:{value}");
+                needles.push(STANDARD_NO_PAD.encode(&pair));
+                needles.push(URL_SAFE_NO_PAD.encode(&pair));
+            }
+        }
+        needles.sort();
+        needles.dedup();
+        let needles: Vec<Vec<u8>> = needles.into_iter().map(String::into_bytes).collect();
+        let mut by_first = vec![Vec::new(); 256];
+        for (index, needle) in needles.iter().enumerate() {
+            if let Some(first) = needle.first() {
+                by_first[usize::from(*first)].push(index);
+            }
+        }
+        Self {
+            longest: needles.iter().map(Vec::len).max().unwrap_or(0),
+            needles,
+            by_first,
+        }
+    }
+
+    /// Masks a text.
+    pub fn text(&self, text: &str) -> String {
+        let mut masker = Masker::new(Arc::new(self.clone()));
+        let mut masked = masker.push(text.as_bytes());
+        masked.extend(masker.flush());
+        String::from_utf8_lossy(&masked).into_owned()
+    }
+
+    /// Returns the most bytes that a [`Masker`] holds back.
+    pub fn hold_back(&self) -> usize {
+        self.longest.saturating_sub(1)
+    }
+
+    fn starting_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
+        self.by_first
+            .get(usize::from(byte))
+            .into_iter()
+            .flatten()
+            .map(|index| self.needles[*index].as_slice())
+    }
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mask({} forms)", self.needles.len())
+    }
+}
+
+/// Masks a stream. What might be the start of a secret is held back until that is clear.
+#[derive(Debug)]
+pub struct Masker {
+    mask: Arc<Mask>,
+    buffer: Vec<u8>,
+    /// How many bytes at the buffer's start belong to a secret whose stars are out already.
+    covered: usize,
+}
+
+impl Masker {
+    /// Starts a stream.
+    pub fn new(mask: Arc<Mask>) -> Self {
+        Self {
+            mask,
+            buffer: Vec::new(),
+            covered: 0,
+        }
+    }
+
+    /// Takes a chunk, and returns what may be shown by now.
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
+        self.buffer.extend_from_slice(chunk);
+        let settled = self.settled();
+        self.release(settled)
+    }
+
+    /// Returns what is held back, for the end of a stream or of a line that must be shown now.
+    pub fn flush(&mut self) -> Vec<u8> {
+        self.release(self.buffer.len())
+    }
+
+    /// Finds the first byte that might start a secret which goes on in the next chunk.
+    fn settled(&self) -> usize {
+        let first = self.buffer.len().saturating_sub(self.mask.hold_back());
+        (first..self.buffer.len())
+            .find(|at| {
+                let rest = &self.buffer[*at..];
+                self.mask
+                    .starting_with(rest[0])
+                    .any(|needle| needle.len() > rest.len() && needle.starts_with(rest))
+            })
+            .unwrap_or(self.buffer.len())
+    }
+
+    /// Shows the bytes before `settled`, stars for each run of overlapping secrets.
+    fn release(&mut self, settled: usize) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(settled);
+        let mut covered = self.covered;
+        for at in 0..settled {
+            let rest = &self.buffer[at..];
+            let length = self
+                .mask
+                .starting_with(rest[0])
+                .filter(|needle| rest.starts_with(needle))
+                .map(<[u8]>::len)
+                .max()
+                .unwrap_or(0);
+            if length > 0 && at >= covered {
+                shown.extend_from_slice(STARS.as_bytes());
+            }
+            covered = covered.max(if length > 0 { at + length } else { 0 });
+            if at >= covered {
+                shown.push(rest[0]);
+            }
+        }
+        self.buffer.drain(..settled);
+        self.covered = covered.saturating_sub(settled);
+        shown
+    }
+}
+
+/// Adds a text in every form.
+fn forms(text: &str, needles: &mut Vec<String>) {
+    needles.push(text.to_owned());
+    let json = serde_json::Value::from(text).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    needles.push(json.replace('/', "\\/"));
+    needles.push(json);
+    for kept in KEPT_IN_URLS {
+        let upper = percent(text, kept, true);
+        needles.push(upper.replace("%20", "+"));
+        needles.push(upper);
+        let lower = percent(text, kept, false);
+        needles.push(lower.replace("%20", "+"));
+        needles.push(lower);
+    }
+    for shift in 0..3 {
+        let mut bytes = vec![0; shift];
+        bytes.extend_from_slice(text.as_bytes());
+        // The characters at both ends also hold bits of the bytes around the secret.
+        let start = [0, 2, 3][shift];
+        let mixed = usize::from(bytes.len() % 3 != 0);
+        for encoded in [
+            STANDARD_NO_PAD.encode(&bytes),
+            URL_SAFE_NO_PAD.encode(&bytes),
+        ] {
+            let core = &encoded[start..encoded.len() - mixed];
+            if core.len() >= SHORTEST {
+                needles.push(core.to_owned());
+            }
+            if shift == 0 {
+                needles.push(encoded);
+            }
+        }
+    }
+}
+
+/// The characters that encoders leave alone besides letters and digits: RFC 3986's unreserved ones,
+/// JavaScript's `encodeURIComponent`, HTML forms, and the WHATWG's sets for user names, paths and queries.
+const KEPT_IN_URLS: [&str; 6] = [
+    "-._~",
+    "-._~!'()*",
+    "-._*",
+    "-._~!$&'()*+,%",
+    "-._~!$&'()*+,:;=@/%|[]\\^",
+    "-._~!$&()*+,:;=@/?%|[]\\^`{}",
+];
+
+fn percent(text: &str, kept: &str, upper: bool) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || (byte.is_ascii() && kept.contains(char::from(byte))) {
+            encoded.push(char::from(byte));
+        } else if upper {
+            encoded.push_str(&format!("%{byte:02X}"));
+        } else {
+            encoded.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+#[path = "tests/mask.rs"]
+mod tests;
