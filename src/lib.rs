@@ -1,5 +1,28 @@
 //! shipgate takes a container image from a healthy registry to live, and proves that what is
 //! live is the digest that was verified.
+//!
+//! This page is the map. Data flows one way: document, tasks, engine, step, domain module, event,
+//! report. Only [`cli`] reads variables, home and the clock, prints, and knows exit codes of the
+//! process; everything else is told.
+//!
+//! | module | is | may not |
+//! | --- | --- | --- |
+//! | [`cache`] | a content-addressed OCI image layout | know where bytes come from |
+//! | [`cli`] | command line, environment, printer | decide what a report does not show |
+//! | [`clock`] | the wall clock, passed in | be asked by a gate |
+//! | [`engine`] | order, deadlines, cancellation, lock file, plan | speak a protocol |
+//! | [`failure`] | what went wrong, as data | hold a secret |
+//! | [`gate`] | samples into a verdict, pure | do input or output |
+//! | [`net`] | HTTP/1.1 over our own connector | redirect, retry, add credentials |
+//! | [`notice`] | what people are told, and its delivery | change a verdict |
+//! | [`oci`] | references, manifests, credentials, one transport | know document or terminal |
+//! | [`outcome`] | exit codes and their precedence | change the meaning of a number |
+//! | [`pipeline`] | the document: tree, templates, types, schema, masks | know the network |
+//! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
+//! | [`probe`] | one question, asked once | judge what the answer means |
+//! | [`report`] | one event type, many renderers | ask the domain for anything |
+//! | [`step`] | one file a verb | speak a protocol |
+//! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
 
 #![forbid(unsafe_code)]
 
@@ -19,3 +42,18 @@ pub mod probe;
 pub mod report;
 pub mod step;
 pub mod trust;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_map_names_every_module_once() {
+        let source = include_str!("lib.rs");
+        let declared = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        for module in declared {
+            let row = format!("//! | [`{module}`] |");
+            assert_eq!(source.matches(&row).count(), 1, "{module}");
+        }
+    }
+}

@@ -1,3 +1,5 @@
 //! The doorway: everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    shipgate::cli::main()
+}

@@ -70,6 +70,23 @@ impl Cache {
         Ok(cache)
     }
 
+    /// Looks at the cache in a folder without making or changing anything; where there is none, it
+    /// is empty.
+    ///
+    /// # Errors
+    ///
+    /// The folder holds other things, or can't be read.
+    pub fn view(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let root = root.into();
+        if metadata(&root)?.is_some() {
+            check_kind(&root)?;
+        }
+        Ok(Self(Arc::new(Inner {
+            root,
+            claims: Mutex::default(),
+        })))
+    }
+
     /// Returns the folder.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -1,6 +1,16 @@
 //! A first pipeline, made of a few answers.
 
+use std::fs;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::Path;
+
+use super::args::InitArgs;
+use super::document::document;
+use super::session::Session;
+use crate::failure::Failure;
 use crate::oci::Reference;
+use crate::outcome::ExitCode;
+use crate::pipeline::{Mode, RunNames, Source};
 
 /// What a first pipeline is made of. Every answer may be missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -43,6 +53,96 @@ pub const QUESTIONS: [Question; 4] = [
         example: "SLACK_WEBHOOK_URL",
     },
 ];
+
+/// Writes a first pipeline, asking for what the flags leave open if a person sits at the terminal.
+///
+/// # Errors
+/// The file is there already, or can't be written, or an answer makes no pipeline.
+pub fn init(arguments: &InitArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let to_stdout = arguments.file == Path::new("-");
+    if !to_stdout && !arguments.force && arguments.file.exists() {
+        let message = format!("{} is there already", arguments.file.display());
+        return Err(Failure::new(ExitCode::Usage, message)
+            .hinted("name another file, or overwrite it with --force"));
+    }
+    let answers = answers(arguments, session)?;
+    if let Some(image) = &answers.image {
+        image.parse::<Reference>().map_err(|error| {
+            Failure::new(ExitCode::Usage, error.to_string())
+                .hinted("for instance --image ghcr.io/acme/web:v1")
+        })?;
+    }
+    let text = first_pipeline(&answers);
+    let source = Source::new(arguments.file.display().to_string(), text.clone());
+    let checked = document(
+        &source,
+        [].into(),
+        RunNames::default(),
+        None,
+        Mode::Validate,
+        &session.environment,
+    );
+    if let Some(found) = checked
+        .diagnostics
+        .first()
+        .filter(|_| checked.document.is_none())
+    {
+        return Err(
+            Failure::new(ExitCode::Usage, "the answers make no valid pipeline")
+                .caused_by(found.message.clone()),
+        );
+    }
+    if to_stdout {
+        session.data(&text)?;
+        return Ok(ExitCode::Done);
+    }
+    fs::write(&arguments.file, text).map_err(|error| {
+        Failure::new(
+            ExitCode::Unexpected,
+            format!("{} can't be written", arguments.file.display()),
+        )
+        .caused_by(error.to_string())
+    })?;
+    let name = arguments.file.display();
+    session.printer.note(&format!(
+        "wrote {name}; next: `shipgate validate {name}`, then `shipgate plan {name}`"
+    ));
+    Ok(ExitCode::Done)
+}
+
+fn answers(arguments: &InitArgs, session: &Session) -> Result<Answers, Failure> {
+    let key = arguments
+        .key
+        .as_ref()
+        .map(|path| path.display().to_string());
+    let mut given = [
+        arguments.image.clone(),
+        key,
+        arguments.url.clone(),
+        arguments.slack_env.clone(),
+    ];
+    let nothing_given = given.iter().all(Option::is_none);
+    if nothing_given && io::stdin().is_terminal() && io::stderr().is_terminal() {
+        for (answer, question) in given.iter_mut().zip(QUESTIONS) {
+            session
+                .printer
+                .note(&format!("{} [{}]", question.text, question.example));
+            let mut line = String::new();
+            io::stdin().lock().read_line(&mut line).map_err(|error| {
+                Failure::new(ExitCode::Usage, "the answer can't be read")
+                    .caused_by(error.to_string())
+            })?;
+            *answer = Some(line.trim().to_owned()).filter(|line| !line.is_empty());
+        }
+    }
+    let [image, key, url, slack_variable] = given;
+    Ok(Answers {
+        image,
+        key,
+        url,
+        slack_variable,
+    })
+}
 
 /// Writes the pipeline.
 ///

@@ -1,12 +1,29 @@
 //! The command line: the only place that reads variables, the home folder and the clock,
 //! and that writes to a terminal.
 
+mod app;
 pub mod args;
+pub mod clients;
+mod document;
 pub mod environment;
+#[cfg_attr(not(target_family = "wasm"), path = "exit_native.rs")]
+#[cfg_attr(target_family = "wasm", path = "exit_wasi.rs")]
+mod exit;
+mod images;
 pub mod init;
+mod ls;
+mod pipeline;
+mod playground;
 pub mod printer;
+#[cfg_attr(not(target_family = "wasm"), path = "runtime_native.rs")]
+#[cfg_attr(target_family = "wasm", path = "runtime_wasi.rs")]
+mod runtime;
+pub mod session;
+mod setting;
 #[cfg_attr(unix, path = "signals_unix.rs")]
 #[cfg_attr(windows, path = "signals_windows.rs")]
 #[cfg_attr(target_family = "wasm", path = "signals_wasi.rs")]
 pub mod signals;
 pub mod terminal;
+
+pub use app::main;

@@ -4,6 +4,7 @@
 
 pub mod cancel;
 pub mod grants;
+pub mod image;
 pub mod lock;
 pub mod plan;
 pub mod run;

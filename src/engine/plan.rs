@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::grants::Grants;
+use super::task::{Task, Tasks};
+use super::world::Context;
 use crate::failure::Failure;
+use crate::net::RequestLog;
 use crate::oci::Digest;
+use crate::outcome::ExitCode;
 
 /// A plan: the steps rehearsed, the digests resolved, the grants and the cost.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +78,112 @@ impl Cost {
         self.requests += other.requests;
         self.bytes += other.bytes;
     }
+}
+
+/// Rehearses the tasks and returns what a run would do, with the exit code that it would earn as
+/// far as that can be known before.
+///
+/// Asks registries what a run would ask them, and writes nothing. The requests that are counted
+/// are those of this rehearsal, which a run makes again, and those that only a run makes.
+pub async fn plan(
+    tasks: &Tasks,
+    selected: &[bool],
+    grants: Grants,
+    context: &Context,
+) -> (Plan, ExitCode) {
+    let lists = [
+        ("steps", &tasks.steps),
+        ("on-failure", &tasks.on_failure),
+        ("finally", &tasks.finally),
+    ];
+    let mut steps = Vec::new();
+    let mut expected = Vec::new();
+    let mut exit = ExitCode::Done;
+    for (list, tasks) in lists {
+        for (place, task) in tasks.iter().enumerate() {
+            let asked = list != "steps" || selected.get(place).copied().unwrap_or_default();
+            let (step, costs) = rehearse(task, list, asked, context).await;
+            if let Some(failure) = step.failure.as_ref().filter(|_| !task.continue_on_error) {
+                exit = exit.worse(failure.exit);
+            }
+            steps.push(step);
+            expected.extend(costs);
+        }
+    }
+    let mut requests = costs(&context.world.registries.log());
+    for (host, cost) in expected {
+        requests.entry(host).or_default().add(cost);
+    }
+    let mut total = Cost::default();
+    requests.values().for_each(|cost| total.add(*cost));
+    let images = context.world.images.resolved().into_iter();
+    let plan = Plan {
+        version: 1,
+        pipeline: context.world.run.pipeline.clone(),
+        steps,
+        images: images
+            .map(|(name, reference, digest)| (name, PlannedImage { reference, digest }))
+            .collect(),
+        grants,
+        requests,
+        total,
+    };
+    (plan, exit)
+}
+
+async fn rehearse(
+    task: &Task,
+    list: &str,
+    selected: bool,
+    context: &Context,
+) -> (PlannedStep, BTreeMap<String, Cost>) {
+    let mut step = PlannedStep {
+        id: task.id.clone(),
+        verb: task.action.verb().to_owned(),
+        list: list.to_owned(),
+        condition: task.condition.as_ref().map(|when| when.text().to_owned()),
+        selected,
+        lines: Vec::new(),
+        failure: None,
+    };
+    if !selected {
+        return (step, BTreeMap::new());
+    }
+    match timeout(task.timeout, task.action.rehearse(context)).await {
+        Ok(Ok(rehearsal)) => {
+            step.lines = rehearsal.lines;
+            return (step, rehearsal.costs);
+        }
+        Ok(Err(failure)) => step.failure = Some(failure),
+        Err(_) => {
+            let message = format!("step `{}` could not be planned within its timeout", task.id);
+            step.failure = Some(Failure::new(task.action.family(), message));
+        }
+    }
+    (step, BTreeMap::new())
+}
+
+/// Sums up a request log by host and port.
+#[must_use]
+pub fn costs(log: &RequestLog) -> BTreeMap<String, Cost> {
+    let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
+    for record in log.records() {
+        costs.entry(place(&record.url)).or_default().add(Cost {
+            requests: 1,
+            bytes: record.body_bytes,
+        });
+    }
+    costs
+}
+
+/// Returns the host and port of a URL.
+#[must_use]
+pub fn place(url: &str) -> String {
+    let parsed = url::Url::parse(url).ok();
+    let place = parsed
+        .as_ref()
+        .and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    place.map_or_else(|| url.to_owned(), |(host, port)| format!("{host}:{port}"))
 }
 
 impl Plan {

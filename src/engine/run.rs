@@ -6,8 +6,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cancel::Urgency;
 use super::task::{MAX_PAUSE, Task, Tasks};
-use super::world::{Context, Status};
+use super::world::Context;
 use crate::failure::Failure;
+use crate::notice::Status;
 use crate::outcome::ExitCode;
 use crate::report::Detail;
 use crate::report::event::StepOutcome;

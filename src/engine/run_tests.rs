@@ -4,11 +4,15 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::*;
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::engine::Cancel;
+use crate::engine::grants::Grants;
+use crate::engine::image::Images;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::{RunNames, State, World};
 use crate::report::Emitter;
+use crate::{net, oci};
 
 /// An action that fails a number of times, then takes a while and passes.
 struct Scripted {
@@ -24,6 +28,8 @@ impl Action for Scripted {
     fn family(&self) -> ExitCode {
         ExitCode::PreloadFailed
     }
+
+    fn grants(&self, _: &mut Grants, _: &Context) {}
 
     fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
         async {
@@ -92,9 +98,20 @@ fn context() -> (Context, Lines) {
         };
         heard.lock().unwrap().push(line);
     });
+    let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
+    let http = net::Client::new(net::Config {
+        system_roots: false,
+        ..net::Config::default()
+    });
+    let http = http.unwrap();
     let world = World {
-        clock: Clock::fixed(jiff::Timestamp::UNIX_EPOCH),
+        clock: clock.clone(),
         run: RunNames::default(),
+        registries: oci::Client::new(oci::Config::new(http.clone(), clock)),
+        http,
+        cache: Cache::view("/nowhere").unwrap(),
+        images: Images::default(),
+        policy: None,
         state: State::default(),
     };
     let context = Context {

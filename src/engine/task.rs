@@ -1,9 +1,12 @@
 //! What the engine runs: an action with its siblings, whatever the verb.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::grants::Grants;
+use super::plan::Cost;
 use super::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
@@ -19,6 +22,9 @@ pub trait Action: Send + Sync {
     /// Returns the exit code of a failure that says nothing closer, a timeout for instance.
     fn family(&self) -> ExitCode;
 
+    /// Adds what a run may touch because of this action.
+    fn grants(&self, grants: &mut Grants, context: &Context);
+
     /// Runs once.
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>>;
 
@@ -31,10 +37,38 @@ pub trait Action: Send + Sync {
 pub struct Rehearsal {
     /// What it would do, one line each.
     pub lines: Vec<String>,
-    /// Requests that a run makes and the rehearsal did not.
-    pub requests: u64,
-    /// Bytes of bodies that those requests would bring.
-    pub bytes: u64,
+    /// What a run asks for and the rehearsal did not, by host and port.
+    pub costs: BTreeMap<String, Cost>,
+}
+
+impl Rehearsal {
+    /// Makes a rehearsal of one line that asks for nothing more.
+    #[must_use]
+    pub fn said(line: impl Into<String>) -> Self {
+        Self {
+            lines: vec![line.into()],
+            costs: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what a run would ask a host for.
+    pub fn expects(&mut self, host: impl Into<String>, cost: Cost) {
+        if cost != Cost::default() {
+            self.costs.entry(host.into()).or_default().add(cost);
+        }
+    }
+}
+
+impl FromIterator<Self> for Rehearsal {
+    fn from_iter<I: IntoIterator<Item = Self>>(parts: I) -> Self {
+        parts.into_iter().fold(Self::default(), |mut whole, part| {
+            whole.lines.extend(part.lines);
+            for (host, cost) in part.costs {
+                whole.expects(host, cost);
+            }
+            whole
+        })
+    }
 }
 
 /// A step of the document: an action and what stands beside it.

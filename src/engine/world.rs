@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cancel;
+use super::image::Images;
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::net;
+use crate::notice::Status;
+use crate::oci::{self, Digest};
 use crate::outcome::ExitCode;
+use crate::pipeline::LateName;
 use crate::report::Emitter;
 use crate::report::event::StepOutcome;
+use crate::trust::Policy;
 
 /// Everything that a step may use.
 #[derive(Clone)]
@@ -27,8 +34,44 @@ pub struct World {
     pub clock: Clock,
     /// What the run is called.
     pub run: RunNames,
+    /// The HTTP client of probes and notices.
+    pub http: net::Client,
+    /// The client of every registry.
+    pub registries: oci::Client,
+    /// Where images are kept.
+    pub cache: Cache,
+    /// The document's images, each resolved at most once.
+    pub images: Images,
+    /// Who must have signed what; without it nothing can be verified.
+    pub policy: Option<Policy>,
     /// What the steps so far have found.
     pub state: State,
+}
+
+impl World {
+    /// Returns what a name of the document stands for that only the run can know.
+    #[must_use]
+    pub fn late(&self, name: &LateName) -> Option<String> {
+        match name {
+            LateName::ImageDigest(image) => self.digest(image).map(|digest| digest.to_string()),
+            LateName::ImageRef(image) => {
+                let repository = &self.images.reference(image)?.repository;
+                Some(format!("{repository}@{}", self.digest(image)?))
+            }
+            LateName::RunReason => self
+                .state
+                .first_failure()
+                .map(|first| first.failure.message),
+            LateName::RunStatus => Some(self.state.status().word().to_owned()),
+            LateName::StepOutcome(step) => {
+                self.state.outcome(step).map(|outcome| outcome.to_string())
+            }
+        }
+    }
+
+    fn digest(&self, image: &str) -> Option<Digest> {
+        self.images.all().find(|(name, ..)| name == image)?.2
+    }
 }
 
 /// What a run is called.
@@ -40,33 +83,6 @@ pub struct RunNames {
     pub id: String,
     /// The page of the job that runs it.
     pub link: Option<String>,
-}
-
-/// How a run stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Status {
-    /// A signal ended it.
-    Cancelled,
-    /// A step failed.
-    Failed,
-    /// A gate could not decide, and nothing failed.
-    Inconclusive,
-    /// Nothing has gone wrong.
-    #[default]
-    Passed,
-}
-
-impl Status {
-    /// Returns the word for it in documents and reports.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::Inconclusive => "inconclusive",
-            Self::Passed => "passed",
-        }
-    }
 }
 
 /// What the steps so far have found.

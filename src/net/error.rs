@@ -449,3 +449,16 @@ fn name_list(names: &[String]) -> String {
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
+
+impl crate::failure::Explain for Error {
+    fn hint(&self) -> Option<String> {
+        Self::hint(self)
+    }
+
+    fn facts(&self) -> Vec<crate::failure::Fact> {
+        let phase = self
+            .phase()
+            .map(|phase| crate::failure::Fact::new("phase", phase.name()));
+        phase.into_iter().collect()
+    }
+}

@@ -92,6 +92,19 @@ pub enum Status {
     Passed,
 }
 
+impl Status {
+    /// Returns the word for it in documents and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+            Self::Passed => "passed",
+        }
+    }
+}
+
 /// The step that failed first.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct FailedStep {

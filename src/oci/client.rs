@@ -63,6 +63,17 @@ impl Client {
         self.transport.http().log()
     }
 
+    /// Returns the host and port that requests to a registry go to.
+    ///
+    /// # Errors
+    ///
+    /// The text is no registry.
+    pub fn endpoint(&self, registry: &str) -> Result<(String, u16), Error> {
+        let url = self.transport.base(registry)?;
+        let host = url.host_str().unwrap_or(registry).to_owned();
+        Ok((host, url.port_or_known_default().unwrap_or_default()))
+    }
+
     /// Fetches a manifest and hashes it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! credential leaves its host, no wait without a word) is kept in one place. A registry's name
 //! becomes an address in [`Transport::base`] alone: mirrors and private addresses belong there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ pub struct Config {
     pub http: net::Client,
     /// The credentials of the run.
     pub credentials: Credentials,
-    /// Registries, as written in references, that are spoken to without TLS. Loopback addresses
-    /// need not be named.
-    pub plain_http: BTreeSet<String>,
+    /// Registries, as written in references, that are spoken to without TLS (`true`) or with it
+    /// (`false`). Of those that are not named, loopback addresses are spoken to without.
+    pub plain_http: BTreeMap<String, bool>,
     /// The wall clock, for dates in `Retry-After`.
     pub clock: Clock,
     /// How often and how patiently requests are repeated.
@@ -51,7 +51,7 @@ impl Config {
         Self {
             http,
             credentials: Credentials::none(),
-            plain_http: BTreeSet::new(),
+            plain_http: BTreeMap::new(),
             clock,
             retry: RetryPolicy::default(),
             notices: Arc::new(|_| ()),
@@ -156,8 +156,8 @@ impl Transport {
         if !as_written {
             return Err(malformed(format!("`{registry}` is no registry")).into());
         }
-        let plain = self.0.config.plain_http.contains(registry) || is_loopback(&url);
-        if plain {
+        let said = self.0.config.plain_http.get(registry).copied();
+        if said.unwrap_or_else(|| is_loopback(&url)) {
             let set = url.set_scheme("http");
             debug_assert!(set.is_ok(), "both schemes are special");
         }

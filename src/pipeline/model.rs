@@ -35,8 +35,8 @@ record! {
         inputs: Map<Name, Input> = Map::default(),
         /// Single values from a variable or a file, masked wherever they appear.
         secrets: Map<Name, SecretDeclaration> = Map::default(),
-        /// Named sources of credentials that the run may consult besides.
-        credentials: Vec<CredentialSource> = Vec::new(),
+        /// Named sources of credentials that the run may consult besides; `[]` for none.
+        credentials: Vec<CredentialSource> = vec![CredentialSource::DockerConfig],
         /// How every client connects.
         net: Net = Net { ca: Vec::new() },
         /// How registries are reached, by host as it stands in references.
@@ -200,8 +200,8 @@ record! {
     pub struct Registry("a registry") {
         /// A user name and a password for it.
         auth: Option<RegistryAuth>,
-        /// Connects without TLS. Loopback addresses need no saying.
-        plain_http: bool = false,
+        /// Connects without TLS, or with TLS to a loopback address, where none is the default.
+        plain_http: Option<bool>,
     }
     later = ["mirrors", "fallback", "blobs-from", "connect-to"];
 }

@@ -1,6 +1,7 @@
 //! Everything that a first run needs, on loopback: a registry with signed images, a service to watch, a place for notices.
 //!
-//! It is what `playground: true` starts, and what the tests use. May not know the document or the engine.
+//! It is what `playground: true` starts, and what the tests use. The keys of its signatures live as long as it does.
+//! May not know the document or the engine.
 
 mod http;
 mod layer;
@@ -14,11 +15,14 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 pub use self::http::Exchange;
 use self::registry::Registry;
-use self::seed::{SeedError, Signer};
+use self::seed::SeedError;
 use self::service::Service;
 use crate::failure::{Explain, Fact};
+use crate::trust::sign::SigningKey;
 
 /// What a playground is made of.
 pub struct Config {
@@ -28,10 +32,8 @@ pub struct Config {
     pub registry: registry::Config,
     /// The service.
     pub service: service::Config,
-    /// Signs the image that a pipeline may trust.
-    pub trusted: Box<dyn Signer>,
-    /// Signs the image that it may not trust.
-    pub stranger: Box<dyn Signer>,
+    /// When the seeded signatures say that they were made.
+    pub signed_at: Timestamp,
 }
 
 /// A running playground. It stops when it is dropped.
@@ -54,12 +56,14 @@ impl Playground {
         let service = Service::start(&config.service)
             .await
             .map_err(PlaygroundError::Listen)?;
-        seed::seed(&registry, &*config.trusted, &*config.stranger)?;
+        let trusted = SigningKey::generate().map_err(SeedError::Sign)?;
+        let stranger = SigningKey::generate().map_err(SeedError::Sign)?;
+        seed::seed(&registry, &trusted, &stranger, config.signed_at)?;
         // The port is this run's alone, and so is a folder that is named for it.
         let folder = config
             .folder
             .join(format!("playground-{}", registry.address().port()));
-        let key = KeyFile::create(folder, &config.trusted.public_key())?;
+        let key = KeyFile::create(folder, &trusted.public_pem())?;
         Ok(Self {
             registry,
             service,

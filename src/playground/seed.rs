@@ -1,46 +1,12 @@
 //! What a playground's registry holds at the start: three images, of which one is signed as it should be.
 
-use std::error::Error;
-
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::layer::Layer;
 use super::registry::{Refusal, Registry};
-use crate::oci::Digest;
-
-/// Makes the signatures of the seed.
-pub trait Signer: Send + Sync {
-    /// Returns the public key as PEM.
-    fn public_key(&self) -> String;
-
-    /// Signs an image.
-    ///
-    /// # Errors
-    ///
-    /// The system may have no random numbers.
-    fn sign(&self, subject: &Subject) -> Result<Referrer, Box<dyn Error + Send + Sync>>;
-}
-
-/// The manifest that is signed.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// Its media type.
-    pub media_type: &'static str,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: usize,
-}
-
-/// A signature in the form that a registry keeps.
-#[derive(Clone, Debug)]
-pub struct Referrer {
-    /// The blobs that the manifest names: its configuration, the bundle.
-    pub blobs: Vec<Bytes>,
-    /// An OCI image manifest whose `subject` is what was signed.
-    pub manifest: Bytes,
-}
+use crate::trust::sign::{Blob, SigningError, SigningKey};
 
 /// A seed that could not be put into the registry.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +16,7 @@ pub enum SeedError {
     Refused(#[from] Refusal),
     /// There is no signature.
     #[error("a seeded image could not be signed")]
-    Sign(#[source] Box<dyn Error + Send + Sync>),
+    Sign(#[from] SigningError),
 }
 
 /// An image that is signed by the key that the playground offers.
@@ -62,35 +28,39 @@ pub const STRANGER: &str = "acme/stranger";
 /// The tag of all of them.
 pub const TAG: &str = "v1";
 
-/// Puts the images into a registry.
+/// Puts the images into a registry, with signatures that say when they were made.
 ///
 /// # Errors
 ///
-/// The registry may be too small, and a signer may fail.
+/// The registry may be too small, and the system may have no randomness.
 pub fn seed(
     registry: &Registry,
-    trusted: &dyn Signer,
-    stranger: &dyn Signer,
+    trusted: &SigningKey,
+    stranger: &SigningKey,
+    at: Timestamp,
 ) -> Result<(), SeedError> {
-    for (repository, signer) in [
+    for (repository, key) in [
         (SIGNED, Some(trusted)),
         (UNSIGNED, None),
         (STRANGER, Some(stranger)),
     ] {
-        let subject = image(registry, repository)?;
-        if let Some(signer) = signer {
-            let referrer = signer.sign(&subject).map_err(SeedError::Sign)?;
-            for blob in referrer.blobs {
-                registry.put_blob(repository, blob)?;
+        let index = image(registry, repository)?;
+        if let Some(key) = key {
+            let signature = key.sign_bundle(&index.descriptor(), at)?;
+            for blob in signature.blobs {
+                registry.put_blob(repository, blob.bytes)?;
             }
-            registry.put_manifest(repository, None, MANIFEST, referrer.manifest)?;
+            let Blob {
+                media_type, bytes, ..
+            } = signature.manifest;
+            registry.put_manifest(repository, None, &media_type, bytes)?;
         }
     }
     Ok(())
 }
 
 /// Puts an image for two platforms into a registry and returns its index.
-fn image(registry: &Registry, repository: &str) -> Result<Subject, Refusal> {
+fn image(registry: &Registry, repository: &str) -> Result<Blob, Refusal> {
     let manifests = ["amd64", "arm64"]
         .into_iter()
         .map(|architecture| platform(registry, repository, architecture))
@@ -102,13 +72,9 @@ fn image(registry: &Registry, repository: &str) -> Result<Subject, Refusal> {
         "annotations": {"org.opencontainers.image.version": TAG},
     })
     .to_string();
-    let size = index.len();
-    let digest = registry.put_manifest(repository, Some(TAG), INDEX, index)?;
-    Ok(Subject {
-        media_type: INDEX,
-        digest,
-        size,
-    })
+    let index = Blob::new(INDEX, index);
+    registry.put_manifest(repository, Some(TAG), INDEX, index.bytes.clone())?;
+    Ok(index)
 }
 
 /// Puts an image for one platform into a registry and returns its descriptor.

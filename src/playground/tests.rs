@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::seed::{Referrer, SIGNED, STRANGER, Signer, Subject, TAG, UNSIGNED};
+use super::seed::{SIGNED, STRANGER, TAG, UNSIGNED};
 use super::*;
 use crate::oci::Digest;
+use crate::trust::PublicKey;
 
 /// An answer, read to its end.
 pub(super) struct Answer {
@@ -90,60 +90,12 @@ pub(super) async fn send_raw(address: std::net::SocketAddr, request: &[u8]) -> S
     answer.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Signs the digest alone, which is enough to see that each image is signed by whom it should be.
-struct BareSigner(EcdsaKeyPair);
-
-impl BareSigner {
-    fn boxed() -> Box<dyn Signer> {
-        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-        Box::new(Self(
-            EcdsaKeyPair::from_pkcs8(algorithm, key.as_ref(), &random).unwrap(),
-        ))
-    }
-}
-
-impl Signer for BareSigner {
-    fn public_key(&self) -> String {
-        hex::encode(self.0.public_key().as_ref())
-    }
-
-    fn sign(
-        &self,
-        subject: &Subject,
-    ) -> Result<Referrer, Box<dyn std::error::Error + Send + Sync>> {
-        let signature = self
-            .0
-            .sign(&SystemRandom::new(), subject.digest.as_bytes())
-            .map_err(|_| "no random numbers")?;
-        let signature = Bytes::copy_from_slice(signature.as_ref());
-        let descriptor = json!({
-            "mediaType": "application/vnd.example.signature",
-            "digest": Digest::of(&signature),
-            "size": signature.len(),
-        });
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor,
-            "layers": [],
-            "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.size},
-        });
-        Ok(Referrer {
-            blobs: vec![signature],
-            manifest: manifest.to_string().into(),
-        })
-    }
-}
-
 async fn playground(folder: &Path) -> Playground {
     Playground::start(Config {
         folder: folder.to_owned(),
         registry: registry::Config::default(),
         service: service::Config::default(),
-        trusted: BareSigner::boxed(),
-        stranger: BareSigner::boxed(),
+        signed_at: Timestamp::UNIX_EPOCH,
     })
     .await
     .unwrap()
@@ -154,7 +106,8 @@ async fn an_image_can_be_followed_to_its_files_and_its_signature() {
     let folder = tempfile::tempdir().unwrap();
     let playground = playground(folder.path()).await;
     let registry = playground.registry().address();
-    let key = std::fs::read_to_string(&playground.names().key).unwrap();
+    let key = std::fs::read(&playground.names().key).unwrap();
+    let key = PublicKey::from_pem(&key).unwrap();
     let mut signed_by_key = Vec::new();
     for repository in [SIGNED, UNSIGNED, STRANGER] {
         let get = async |path: String| {
@@ -197,12 +150,19 @@ async fn an_image_can_be_followed_to_its_files_and_its_signature() {
             let manifest = get(format!("manifests/{}", text(&referrer["digest"])))
                 .await
                 .json();
-            let signature = get(format!("blobs/{}", text(&manifest["config"]["digest"]))).await;
-            let public = ring::signature::UnparsedPublicKey::new(
-                &ring::signature::ECDSA_P256_SHA256_ASN1,
-                hex::decode(&key).unwrap(),
-            );
-            let good = public.verify(digest.as_bytes(), &signature.body).is_ok();
+            let bundle = get(format!("blobs/{}", text(&manifest["layers"][0]["digest"])))
+                .await
+                .json();
+            let envelope = &bundle["dsseEnvelope"];
+            let payload = decoded(&envelope["payload"]);
+            let statement: Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!(statement["subject"][0]["digest"]["sha256"], digest.hex());
+            // What is signed is the payload with its type and both lengths (DSSE, "PAE").
+            let kind = text(&envelope["payloadType"]);
+            let mut message =
+                format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
+            message.extend_from_slice(&payload);
+            let good = key.verifies(&message, &decoded(&envelope["signatures"][0]["sig"]));
             signed_by_key.push((repository, good));
         }
     }
@@ -211,6 +171,12 @@ async fn an_image_can_be_followed_to_its_files_and_its_signature() {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
+}
+
+fn decoded(value: &Value) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD
+        .decode(text(value))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -284,8 +250,7 @@ async fn an_unwritable_folder_is_named() {
         folder: file.clone(),
         registry: registry::Config::default(),
         service: service::Config::default(),
-        trusted: BareSigner::boxed(),
-        stranger: BareSigner::boxed(),
+        signed_at: Timestamp::UNIX_EPOCH,
     };
     let error = Playground::start(config).await.err().unwrap();
     let path = error.facts().remove(0).value;

@@ -1,7 +1,18 @@
-//! `verify`: checks the signatures of images by the rules under `trust`.
+//! `verify`: has the digest that this run works on been signed by whom the trust rules name?
 
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::{FutureExt, TryFutureExt};
+
+use super::registry;
+use crate::engine::grants::Grants;
+use crate::engine::task::{Action, Rehearsal};
+use crate::engine::world::Context;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
 use crate::pipeline::address::ImageName;
 use crate::pipeline::record::record;
+use crate::report::Detail;
+use crate::trust::{self, Outcome};
 
 record! {
     /// Verifies the signatures of images by the rules under `trust`.
@@ -10,4 +21,111 @@ record! {
         images: Vec<ImageName>,
     }
     check = |verify, _, context| crate::pipeline::validate::distinct_images(&verify.images, context);
+}
+
+impl Verify {
+    /// Makes one of the names of images, for commands that have no document.
+    #[must_use]
+    pub fn of(images: Vec<String>) -> Self {
+        Self {
+            images: images.into_iter().map(super::unplaced).collect(),
+        }
+    }
+}
+
+impl Action for Verify {
+    fn verb(&self) -> &'static str {
+        "verify"
+    }
+
+    fn family(&self) -> ExitCode {
+        ExitCode::LookupFailed
+    }
+
+    fn grants(&self, grants: &mut Grants, context: &Context) {
+        for image in &self.images {
+            if let Some(reference) = context.world.images.reference(image.as_str()) {
+                registry(&reference.repository.registry, "verify", grants, context);
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        self.judge(context).map_ok(|_| ()).boxed()
+    }
+
+    fn rehearse<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<Rehearsal, Failure>> {
+        self.judge(context)
+            .map_ok(|verdicts| verdicts.into_iter().map(Rehearsal::said).collect())
+            .boxed()
+    }
+}
+
+impl Verify {
+    /// Verifies every image, and says of each who signed it, or fails with the most dangerous refusal.
+    async fn judge(&self, context: &Context) -> Result<Vec<String>, Failure> {
+        let judged = join_all(self.images.iter().map(|name| judge(name.as_str(), context))).await;
+        let (good, bad): (Vec<_>, Vec<_>) = judged.into_iter().partition(Result::is_ok);
+        let bad = bad.into_iter().filter_map(Result::err);
+        match bad.reduce(the_worse) {
+            None => Ok(good.into_iter().filter_map(Result::ok).collect()),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
+    let world = &context.world;
+    let Some(policy) = &world.policy else {
+        return Err(Failure::new(
+            ExitCode::Untrusted,
+            format!("nothing says who must have signed `{name}`"),
+        )
+        .hinted("add a `trust` section with a signer and a rule for the image"));
+    };
+    let image = world.images.resolve(name, context).await;
+    let image = image.map_err(|error| error.failure(name, ExitCode::LookupFailed))?;
+    let verdict = trust::verify(
+        &world.registries,
+        policy,
+        &image.reference.repository,
+        image.digest,
+    )
+    .await;
+    for candidate in &verdict.candidates {
+        context.events.emit(Detail::SignatureChecked {
+            image: name.to_owned(),
+            place: candidate.place.to_string(),
+            digest: candidate.manifest,
+            verdict: candidate.check.verdict().to_owned(),
+            signer: candidate.check.signer().map(str::to_owned),
+            found: candidate.check.found(),
+        });
+    }
+    if let Some(failure) = verdict.failure() {
+        return Err(failure.fact("image", name));
+    }
+    let rule = verdict.rule.map(|rule| rule.pattern).unwrap_or_default();
+    let signers: Vec<String> = match verdict.outcome {
+        Outcome::Verified { signers } => signers.into_iter().collect(),
+        Outcome::Refused(_) => Vec::new(),
+    };
+    let line = format!("{name}: signed by {} (rule {rule})", signers.join(", "));
+    context.events.emit(Detail::ImageVerified {
+        image: name.to_owned(),
+        digest: image.digest,
+        rule,
+        signers,
+    });
+    Ok(line)
+}
+
+/// Keeps the more dangerous of two failures, and mentions the other.
+fn the_worse(one: Failure, other: Failure) -> Failure {
+    let (kept, mentioned) = if one.exit.worse(other.exit) == one.exit {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    kept.caused_by(format!("besides, {}", mentioned.message))
 }

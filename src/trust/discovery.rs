@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::candidate::{Candidate, Cap, Check, Format, OverLimit, Place};
 use super::judge::Judge;
-use super::source::{Artifacts, Descriptor, LookupError, Raw, ReferrersPlace};
+use super::source::{Artifacts, LookupError, Raw};
 use super::verdict::Findings;
 use super::{MAX_BUNDLE, MAX_CANDIDATES, MAX_MANIFEST, MAX_TOTAL, bundle, simple_signing};
-use crate::oci::{Digest, Repository};
+use crate::oci::{self, Descriptor, Digest, Repository};
 
 /// Looks for signatures until the rule is satisfied or every place has been looked at.
 pub(super) struct Search<'a, A> {
@@ -43,9 +43,9 @@ impl<'a, A: Artifacts> Search<'a, A> {
         let listed = match answer {
             Ok(referrers) => {
                 let place = match referrers.place {
-                    ReferrersPlace::Api => Some(Place::Referrers),
-                    ReferrersPlace::FallbackTag => Some(Place::ReferrersTag),
-                    ReferrersPlace::None => None,
+                    oci::Place::Api => Some(Place::Referrers),
+                    oci::Place::FallbackTag => Some(Place::ReferrersTag),
+                    oci::Place::Neither => None,
                 };
                 if let Some(place) = place {
                     self.open_all(place, referrers.descriptors).await;
@@ -53,7 +53,7 @@ impl<'a, A: Artifacts> Search<'a, A> {
                 place
             }
             Err(error) => {
-                let gives_up = error.is_final();
+                let gives_up = error.whole_registry;
                 self.findings.lookup = Some(error);
                 if gives_up {
                     return self.findings;
@@ -308,14 +308,14 @@ impl<'a, A: Artifacts> Search<'a, A> {
     /// Tells whether asking on is needless, or of no use.
     fn is_over(&self) -> bool {
         let unreadable = self.findings.candidates.iter().any(
-            |candidate| matches!(&candidate.check, Check::Unreadable(error) if error.is_final()),
+            |candidate| matches!(&candidate.check, Check::Unreadable(error) if error.whole_registry),
         );
         unreadable
             || self
                 .findings
                 .lookup
                 .as_ref()
-                .is_some_and(LookupError::is_final)
+                .is_some_and(|error| error.whole_registry)
             || self.is_satisfied()
     }
 
@@ -326,6 +326,7 @@ impl<'a, A: Artifacts> Search<'a, A> {
             status: Some(404),
             retry_after: None,
             limit: None,
+            whole_registry: false,
             text: format!("the {what} {digest} of a signature is listed, but not there"),
             hint: Some("sign the image again".into()),
         })

@@ -31,6 +31,7 @@ pub mod verdict;
 mod bundle;
 mod discovery;
 mod judge;
+mod registry;
 mod simple_signing;
 
 #[cfg(test)]

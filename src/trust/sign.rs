@@ -15,8 +15,7 @@ use sigstore_types::{DsseEnvelope, DsseSignature, PayloadBytes, SignatureBytes};
 
 use super::bundle::{IN_TOTO, PREDICATE_ANNOTATION, SIGN_PREDICATE};
 use super::simple_signing;
-use super::source::Descriptor;
-use crate::oci::{Digest, Repository};
+use crate::oci::{Descriptor, Digest, Repository};
 
 /// A key pair on the curve P-256 that lives in memory only.
 pub struct SigningKey {
@@ -218,13 +217,7 @@ impl Blob {
     /// Returns the descriptor of the bytes.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            media_type: self.media_type.clone(),
-            digest: self.digest,
-            size: self.bytes.len() as u64,
-            artifact_type: None,
-            annotations: std::collections::BTreeMap::new(),
-        }
+        Descriptor::new(&self.media_type, self.digest, self.bytes.len() as u64)
     }
 }
 

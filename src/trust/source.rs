@@ -1,14 +1,13 @@
 //! What the trust module asks of a registry.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::failure::{Explain, Fact};
-use crate::oci::{Digest, Repository};
+use crate::oci::{Digest, Referrers, Repository};
 
 /// Where signatures are read from: a registry, or a folder in tests.
 ///
@@ -60,48 +59,6 @@ pub struct Raw {
     pub bytes: Bytes,
 }
 
-/// What refers to an image.
-#[derive(Clone, Debug)]
-pub struct Referrers {
-    /// Where the list was found.
-    pub place: ReferrersPlace,
-    /// The manifests, in the order of the list.
-    pub descriptors: Vec<Descriptor>,
-}
-
-/// Where a list of referrers was found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ReferrersPlace {
-    /// The referrers API answered.
-    Api,
-    /// The registry has no such API; an index under the tag `sha256-<hex>` was there.
-    FallbackTag,
-    /// The registry has no such API, and there is no such tag.
-    None,
-}
-
-/// A descriptor (OCI image spec, "Content Descriptors"), as far as it matters here.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// The media type of the content.
-    pub media_type: String,
-    /// The digest of the content.
-    pub digest: Digest,
-    /// The size of the content in bytes.
-    pub size: u64,
-    /// The type of the artifact, which clients are known to write wrongly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// Annotations.
-    #[serde(
-        default,
-        deserialize_with = "null_as_empty",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub annotations: BTreeMap<String, String>,
-}
-
 /// A registry that could not be asked; what is there remains unknown.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{host} could not be asked for signatures: {text}")]
@@ -121,25 +78,14 @@ pub struct LookupError {
     /// The cap in bytes or entries that the answer went over, if that is what stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Whether it is about the registry as a whole (it can't be reached, refuses the credentials,
+    /// limits requests), so that asking it for something else would end in the same way.
+    pub whole_registry: bool,
     /// What the registry or the network said, in one phrase and without secrets.
     pub text: String,
     /// The edit or the command that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-}
-
-impl LookupError {
-    /// Tells whether asking the same registry something else would end in the same way.
-    ///
-    /// A host that can't be reached, credentials that are refused and a limit on requests stay what
-    /// they are; a server error may be about one address only.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        match self.status {
-            Some(status) => matches!(status, 401 | 403 | 429),
-            None => self.limit.is_none(),
-        }
-    }
 }
 
 impl Explain for LookupError {
@@ -176,13 +122,6 @@ impl Explain for LookupError {
         facts.extend(self.limit.map(|limit| Fact::new("limit", limit)));
         facts
     }
-}
-
-/// Go writes an absent map as `null`.
-fn null_as_empty<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn seconds<S: serde::Serializer>(

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::sign::{Artifact, Blob, SigningKey};
-use super::source::{Descriptor, Raw, Referrers, ReferrersPlace};
+use super::source::Raw;
 use super::*;
+use crate::oci::{Descriptor, Place, Referrers};
 use crate::outcome::ExitCode;
 
 macro_rules! fixture {
@@ -22,6 +23,8 @@ macro_rules! fixture {
 
 /// The image that all fixtures sign.
 const IMAGE: &[u8] = fixture!("image.json");
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry in memory, with a log of what it was asked.
 #[derive(Default)]
@@ -57,11 +60,8 @@ impl Memory {
     /// Pushes a manifest with one blob, and returns its descriptor as a referrer.
     fn push(&mut self, manifest: &[u8], blob: &[u8]) -> Descriptor {
         let descriptor = Descriptor {
-            media_type: "application/vnd.oci.image.manifest.v1+json".into(),
-            digest: Digest::of(manifest),
-            size: manifest.len() as u64,
             artifact_type: Some("application/vnd.dev.sigstore.bundle.v0.3+json".into()),
-            annotations: BTreeMap::new(),
+            ..Descriptor::new(MANIFEST, Digest::of(manifest), manifest.len() as u64)
         };
         self.manifests
             .insert(descriptor.digest, Bytes::copy_from_slice(manifest));
@@ -105,6 +105,7 @@ impl Memory {
             status,
             retry_after: (status == Some(429)).then_some(Duration::from_secs(17)),
             limit: None,
+            whole_registry: matches!(status, None | Some(401 | 403 | 429)),
             text: "no".into(),
             hint: None,
         };
@@ -151,7 +152,7 @@ impl Artifacts for Memory {
         self.ask(format!("referrers {digest}"))?;
         if let Some(descriptors) = &self.api {
             return Ok(Referrers {
-                place: ReferrersPlace::Api,
+                place: Place::Api,
                 descriptors: descriptors.clone(),
             });
         }
@@ -159,13 +160,13 @@ impl Artifacts for Memory {
         self.ask(format!("fallback {tag}"))?;
         let Some(index) = self.tags.get(&tag) else {
             return Ok(Referrers {
-                place: ReferrersPlace::None,
+                place: Place::Neither,
                 descriptors: Vec::new(),
             });
         };
         let index: Value = serde_json::from_slice(index).unwrap();
         Ok(Referrers {
-            place: ReferrersPlace::FallbackTag,
+            place: Place::FallbackTag,
             descriptors: serde_json::from_value(index["manifests"].clone()).unwrap(),
         })
     }
@@ -176,13 +177,11 @@ fn image() -> Digest {
 }
 
 fn image_descriptor() -> Descriptor {
-    Descriptor {
-        media_type: "application/vnd.docker.distribution.manifest.v2+json".into(),
-        digest: image(),
-        size: IMAGE.len() as u64,
-        artifact_type: None,
-        annotations: BTreeMap::new(),
-    }
+    Descriptor::new(
+        "application/vnd.docker.distribution.manifest.v2+json",
+        image(),
+        IMAGE.len() as u64,
+    )
 }
 
 fn repository() -> Repository {
@@ -854,14 +853,12 @@ async fn the_hundred_and_first_candidate_is_not_looked_at() {
     let mut index: Value = serde_json::from_slice(fixture!("bundle-p256/index.json")).unwrap();
     for number in 0..200 {
         let entry = Descriptor {
-            media_type: "application/vnd.oci.image.manifest.v1+json".into(),
-            digest: Digest::of(&[number]),
-            size: 1,
             artifact_type: Some("application/vnd.dev.sigstore.bundle.v0.3+json".into()),
             annotations: BTreeMap::from([(
                 bundle::PREDICATE_ANNOTATION.into(),
                 "https://slsa.dev/provenance/v1".into(),
             )]),
+            ..Descriptor::new(MANIFEST, Digest::of(&[number]), 1)
         };
         let entries = index["manifests"].as_array_mut().unwrap();
         entries.insert(0, serde_json::to_value(entry).unwrap());

@@ -248,7 +248,9 @@ impl Refusal {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::CouldNotLookUp { error } => !matches!(error.status, Some(400 | 401 | 403 | 405)),
+            Self::CouldNotLookUp { error } => {
+                error.limit.is_none() && matches!(error.status, None | Some(408 | 429 | 500..))
+            }
             _ => false,
         }
     }

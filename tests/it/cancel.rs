@@ -15,7 +15,7 @@ struct Stuck {
     sandbox: Sandbox,
     sink: Service,
     // Kept so that the step goes on hanging.
-    _silent: Service,
+    silent: Service,
 }
 
 impl Stuck {
@@ -37,17 +37,31 @@ impl Stuck {
         Self {
             sandbox,
             sink,
-            _silent: silent,
+            silent,
         }
+    }
+
+    /// Makes a pipeline whose gate hangs and whose `finally` tells this receiver.
+    fn telling(receiver: &Service) -> Self {
+        let stuck = Self::in_step(STEPS[3]);
+        let path = stuck.sandbox.path().join("p.yml");
+        let document = std::fs::read_to_string(path).unwrap();
+        let told = document.replace(&stuck.sink.url("/told"), &receiver.url("/told"));
+        stuck.sandbox.write("p.yml", told);
+        stuck
     }
 
     /// Starts the run and returns once its step waits for the silent address.
     fn start(&self) -> Running {
         let running = self.sandbox.start(["run", "p.yml", "--verbose"]);
-        wait_for("the silent service to be asked", || {
-            (!self._silent.requests().is_empty()).then_some(())
-        });
+        self.wait_until_it_hangs();
         running
+    }
+
+    fn wait_until_it_hangs(&self) {
+        wait_for("the silent service to be asked", || {
+            (!self.silent.requests().is_empty()).then_some(())
+        });
     }
 }
 
@@ -101,47 +115,40 @@ fn a_terminate_alone_cancels_too() {
 }
 
 #[test]
-fn a_terminate_while_finally_runs_does_not_cut_it_short() {
-    let stuck = Stuck::in_step(STEPS[3]);
-    // The receiver takes its time, as a busy one does.
-    let slow = Service::start(|_| {
-        crate::harness::pause(Duration::from_millis(50));
-        Answer::text(200, "")
-    });
-    let document = std::fs::read_to_string(stuck.sandbox.path().join("p.yml")).unwrap();
-    stuck.sandbox.write(
-        "p.yml",
-        document.replace(&stuck.sink.url("/told"), &slow.url("/told")),
-    );
-    let mut running = stuck.start();
-    running.signal(Signal::Interrupt);
-    wait_for("the receiver to be told", || {
-        (!slow.requests().is_empty()).then_some(())
-    });
-    if !running.ends_within(Duration::ZERO) {
-        running.signal(Signal::Terminate);
+fn signals_while_finally_runs_do_not_cut_it_short() {
+    for second in [Signal::Terminate, Signal::Interrupt] {
+        // The receiver takes its time, as a busy one does.
+        let slow = Service::start(|_| {
+            crate::harness::pause(Duration::from_millis(50));
+            Answer::text(200, "")
+        });
+        let stuck = Stuck::telling(&slow);
+        let mut running = stuck.start();
+        running.signal(Signal::Interrupt);
+        wait_for("the receiver to be told", || {
+            (!slow.requests().is_empty()).then_some(())
+        });
+        if !running.ends_within(Duration::ZERO) {
+            running.signal(second);
+        }
+        running.finish().expect(70).says("webhook: delivered");
     }
-    running.finish().expect(70);
 }
 
 #[test]
-fn a_second_interrupt_aborts() {
-    let stuck = Stuck::in_step(STEPS[3]);
+fn a_second_ctrl_c_aborts() {
     let deaf = Service::start(|_| Answer::Silence);
-    let document = std::fs::read_to_string(stuck.sandbox.path().join("p.yml")).unwrap();
-    stuck.sandbox.write(
-        "p.yml",
-        document.replace(&stuck.sink.url("/told"), &deaf.url("/told")),
-    );
-    let mut running = stuck.start();
-    running.signal(Signal::Interrupt);
+    let stuck = Stuck::telling(&deaf);
+    let mut running = stuck.sandbox.start_on_terminal("run p.yml");
+    stuck.wait_until_it_hangs();
+    running.press_interrupt();
     wait_for("the deaf receiver to be asked", || {
         (!deaf.requests().is_empty()).then_some(())
     });
-    running.signal(Signal::Interrupt);
+    running.press_interrupt();
     assert!(
         running.ends_within(Duration::from_secs(5)),
-        "an abort does not wait"
+        "an abort does not wait for the receiver"
     );
     running.finish().expect(70);
 }

@@ -34,7 +34,7 @@ fn a_healthy_service_passes_by_http_and_tcp() {
     let service = Service::constant(200, "{\"status\": \"green\", \"nodes\": [1, 2]}");
     let sandbox = Sandbox::new();
     let probes = format!(
-        "page: {{http: {{url: \"{}\", status: 200, body: green, json: {{path: \"$.status\", equals: green}}}}}}\nport: {{tcp: \"{}\"}}",
+        "page: {{http: {{url: \"{}\", status: 200, body: {{contains: green}}, json: {{path: \"$.status\", equals: green}}}}}}\nport: {{tcp: \"{}\"}}",
         service.url("/health"),
         service.address()
     );

@@ -23,7 +23,7 @@ fn requests_and_bytes_equal_the_log_of_the_cold_run() {
     let address = proxy.address();
     sandbox.write(
         "p.yml",
-        format!("version: 1\nname: plan\nimages:\n  web: \"{address}/acme/web:v1\"\n  worker: {{ref: \"{address}/acme/worker:v1\", platforms: [linux/amd64]}}\ntrust:\n  signers:\n    ops: {{key: ops.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - check: {{registry: \"{address}\"}}\n  - preload: {{images: [web, worker]}}\n  - verify: {{images: [web, worker]}}\n"),
+        format!("version: 1\nname: plan\nimages:\n  web: \"{address}/acme/web:v1\"\n  worker: {{ref: \"{address}/acme/worker:v1\", platform: linux/amd64}}\ntrust:\n  signers:\n    ops: {{key: ops.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - check: {{registry: \"{address}\"}}\n  - preload: {{images: [web, worker]}}\n  - verify: {{images: [web, worker]}}\n"),
     );
     let plan = sandbox
         .run(["plan", "p.yml", "--format", "json"])

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use regex::Regex;
@@ -79,8 +80,27 @@ impl Sandbox {
         self.start_command(command)
     }
 
+    /// Starts `shipgate` on a terminal of its own, where keys can be pressed.
+    pub fn start_on_terminal(&self, arguments: &str) -> Running {
+        let mut command = Command::new("script");
+        let line = format!("exec {} {arguments}", env!("CARGO_BIN_EXE_shipgate"));
+        command.args([
+            "--quiet",
+            "--flush",
+            "--return",
+            "--command",
+            &line,
+            "/dev/null",
+        ]);
+        self.start_with(command, Stdio::piped())
+    }
+
     /// Starts any command here, with the sandbox's environment and nothing else.
-    pub fn start_command(&self, mut command: Command) -> Running {
+    pub fn start_command(&self, command: Command) -> Running {
+        self.start_with(command, Stdio::null())
+    }
+
+    fn start_with(&self, mut command: Command, stdin: Stdio) -> Running {
         let logs = tempfile::tempdir().unwrap();
         let stdout = fs::File::create(logs.path().join("stdout")).unwrap();
         let stderr = logs.path().join("stderr");
@@ -91,13 +111,14 @@ impl Sandbox {
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())
-            .stdin(std::process::Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(fs::File::create(&stderr).unwrap());
-        let child = command
+        let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Running {
+            keys: child.stdin.take(),
             process: Process::of(child, stderr),
             stdout: logs.path().join("stdout"),
             sandbox: self.path().into(),
@@ -108,6 +129,7 @@ impl Sandbox {
 
 /// A command that runs.
 pub struct Running {
+    keys: Option<ChildStdin>,
     process: Process,
     stdout: PathBuf,
     sandbox: PathBuf,
@@ -118,6 +140,13 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Presses Ctrl-C at the terminal.
+    pub fn press_interrupt(&mut self) {
+        let keys = self.keys.as_mut().expect("started on a terminal");
+        keys.write_all(b"\x03").unwrap();
+        keys.flush().unwrap();
     }
 
     /// Says whether it ends within `limit`.
@@ -205,6 +234,7 @@ impl Output {
 pub fn normalise(text: &str, sandbox: &Path) -> String {
     let mut text = text.replace(&*sandbox.to_string_lossy(), "[SANDBOX]");
     for (pattern, name) in [
+        (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[RUN]"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[INSTANT]"),
         (r"\b\d+(\.\d+)? ?(ms|µs|s)\b", "[TIME]"),

@@ -1,0 +1,80 @@
+//! From the command line to an exit code.
+
+use std::process;
+
+use clap::{CommandFactory, Parser};
+
+use super::args::{CacheCommand, Cli, Command};
+use super::environment::Environment;
+use super::session::Session;
+use super::{exit, images, init, ls, pipeline, runtime};
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn main() -> process::ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => obey(cli),
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Done
+            }
+        }
+    };
+    exit::report(exit.code());
+    process::ExitCode::from(exit.code())
+}
+
+fn obey(cli: Cli) -> ExitCode {
+    let mut session = Session::new(&cli.talk, Environment::of_process());
+    let done = match runtime::runtime() {
+        Ok(runtime) => {
+            let done = runtime.block_on(command(cli, &mut session));
+            // A name look-up that hangs in a thread must not hold up the end.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(
+            Failure::new(ExitCode::Unexpected, "the runtime can't start")
+                .caused_by(error.to_string()),
+        ),
+    };
+    let finished = session.printer.finish();
+    match done {
+        Ok(ExitCode::Done) if finished.is_err() => ExitCode::Unexpected,
+        Ok(exit) => exit,
+        Err(failure) => {
+            session.printer.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {
+    match cli.command {
+        None => pipeline::run(&cli.run, session).await,
+        Some(Command::Run(arguments)) => pipeline::run(&arguments, session).await,
+        Some(Command::Plan(arguments)) => {
+            pipeline::plan(&arguments, cli.talk.format, session).await
+        }
+        Some(Command::Validate(arguments)) => pipeline::validate(&arguments, session),
+        Some(Command::Init(arguments)) => init::init(&arguments, session),
+        Some(Command::Schema) => pipeline::schema(session),
+        Some(Command::Pull(arguments)) => images::pull(&arguments, session).await,
+        Some(Command::Verify(arguments)) => images::verify(&arguments, session).await,
+        Some(Command::Cache {
+            command: CacheCommand::Ls(arguments),
+        }) => ls::ls(&arguments, cli.talk.format, session),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "shipgate", &mut script);
+            session.data(&String::from_utf8_lossy(&script))?;
+            Ok(ExitCode::Done)
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The clients of a run, made of what the flags, the document and the machine say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::environment::Environment;
+use crate::cache::Cache;
+use crate::engine::image::Images;
+use crate::engine::lock::Lock;
+use crate::engine::world::{RunNames, State, World};
+use crate::failure::Failure;
+use crate::net::{self, Authority};
+use crate::oci::{
+    self, Credential, Credentials, DockerConfig, PlatformRule, ProcessHelpers, Reference,
+};
+use crate::outcome::ExitCode;
+use crate::report::{Detail, Emitter};
+use crate::trust::Policy;
+
+/// What a world is made of.
+#[derive(Default)]
+pub struct Parts {
+    /// What the run is called.
+    pub run: RunNames,
+    /// The images: name, reference, platform.
+    pub images: Vec<(String, Reference, PlatformRule)>,
+    /// Credentials that the document gives, by registry.
+    pub given: BTreeMap<String, Credential>,
+    /// Whether Docker's configuration is consulted for the others.
+    pub docker_config: bool,
+    /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
+    pub plain_http: BTreeMap<String, bool>,
+    /// Files with certificate authorities to trust besides.
+    pub authorities: Vec<PathBuf>,
+    /// Who must have signed what.
+    pub policy: Option<Policy>,
+    /// The digests to use.
+    pub lock: Option<Lock>,
+    /// The cache folder, where one was named.
+    pub cache: Option<PathBuf>,
+    /// What may be done with the cache.
+    pub access: Access,
+}
+
+/// What may be done with a cache.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Access {
+    /// It is made if it is not there.
+    #[default]
+    Fill,
+    /// Nothing is written.
+    Look,
+}
+
+/// The largest file of certificates or credentials that is read, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+impl Parts {
+    /// Makes the world.
+    ///
+    /// # Errors
+    /// A file that can't be read or used, or no place for the cache.
+    pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
+        let http = self.http(environment)?;
+        let registries = oci::Client::new(oci::Config {
+            credentials: self.credentials(environment)?,
+            plain_http: self.plain_http,
+            notices: notices(events),
+            ..oci::Config::new(http.clone(), environment.clock.clone())
+        });
+        Ok(World {
+            clock: environment.clock.clone(),
+            run: self.run,
+            http,
+            registries,
+            cache: open_cache(self.cache, self.access, environment)?,
+            images: Images::new(self.images, self.lock),
+            policy: self.policy,
+            state: State::default(),
+        })
+    }
+
+    fn http(&self, environment: &Environment) -> Result<net::Client, Failure> {
+        let mut files = self.authorities.clone();
+        // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
+        files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
+        let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
+        let config = net::Config {
+            ca: ca?,
+            ..net::Config::default()
+        };
+        net::Client::new(config).map_err(|error| {
+            Failure::explained(
+                ExitCode::PipelineInvalid,
+                "a certificate authority can't be used",
+                &error,
+            )
+        })
+    }
+
+    fn credentials(&self, environment: &Environment) -> Result<Credentials, Failure> {
+        let path = environment
+            .docker_config()
+            .filter(|path| self.docker_config && path.is_file());
+        let docker = match path {
+            None => DockerConfig::default(),
+            Some(path) => {
+                let unusable = format!("{} can't be used", path.display());
+                let hint = "repair the file, or leave it out with `credentials: []`";
+                let bytes = read(&path, &unusable)?;
+                DockerConfig::parse(&bytes).map_err(|error| {
+                    Failure::new(ExitCode::InputInvalid, unusable)
+                        .caused_by(error.to_string())
+                        .hinted(hint)
+                })?
+            }
+        };
+        Ok(Credentials::new(
+            self.given.clone(),
+            docker,
+            Arc::new(ProcessHelpers),
+        ))
+    }
+}
+
+/// Opens the cache, in the folder that was named or in the usual one.
+///
+/// # Errors
+/// The folder is none, or can't be made or used.
+pub fn open_cache(
+    named: Option<PathBuf>,
+    access: Access,
+    environment: &Environment,
+) -> Result<Cache, Failure> {
+    let folder = named
+        .or_else(|| environment.cache_folder())
+        .ok_or_else(|| {
+            Failure::new(ExitCode::Usage, "there is no place for the cache")
+                .caused_by("neither SHIPGATE_CACHE, XDG_CACHE_HOME nor HOME is set")
+                .hinted("name a folder with --cache DIR")
+        })?;
+    let cache = match access {
+        Access::Fill => Cache::open(&folder),
+        Access::Look => Cache::view(&folder),
+    };
+    cache.map_err(|error| {
+        let message = format!("the cache in {} can't be used", folder.display());
+        Failure::explained(ExitCode::PreloadFailed, message, &error)
+    })
+}
+
+/// Tells of the transport's waits and warnings.
+fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
+    let events = events.clone();
+    Arc::new(move |notice| {
+        events.emit(match notice {
+            oci::Notice::Retrying {
+                reason,
+                wait,
+                attempt,
+                of,
+            } => Detail::Waiting {
+                on: format!(
+                    "a registry, {} s before attempt {} of {of}: {reason}",
+                    wait.as_secs_f32().ceil(),
+                    attempt + 1
+                ),
+            },
+            oci::Notice::Warning { message } => Detail::Warned {
+                message,
+                hint: None,
+            },
+        });
+    })
+}
+
+fn authority(path: &Path) -> Result<Authority, Failure> {
+    Ok(Authority {
+        name: path.display().to_string(),
+        pem: read(
+            path,
+            &format!("the certificate authority {} can't be read", path.display()),
+        )?,
+    })
+}
+
+/// Reads a small file whole.
+///
+/// # Errors
+/// The file can't be read, or is larger than any file of its kind.
+pub fn read(path: &Path, message: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |cause: String| Failure::new(ExitCode::InputInvalid, message).caused_by(cause);
+    let size = fs::metadata(path)
+        .map_err(|error| failed(error.to_string()))?
+        .len();
+    if size > MAX_FILE {
+        return Err(failed(format!(
+            "it has {size} bytes, more than the {MAX_FILE} that are read"
+        )));
+    }
+    fs::read(path).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,159 @@
+//! `pull` and `verify`: single steps on images that are named on the command line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::args::{PullArgs, StoreArgs, VerifyArgs};
+use super::clients::{Access, Parts, read};
+use super::session::Session;
+use crate::engine::task::{Action, DEFAULT_TIMEOUT, Task, Tasks};
+use crate::engine::world::RunNames;
+use crate::failure::Failure;
+use crate::oci::{Platform, PlatformRule, Reference};
+use crate::outcome::ExitCode;
+use crate::step::preload::Preload;
+use crate::step::verify::Verify;
+use crate::trust::{Pattern, Policy, PublicKey, Requirement, Rule, Signer};
+
+/// Fetches images into the cache and prints each with its digest.
+///
+/// # Errors
+/// A reference or a file that can't be used.
+pub async fn pull(arguments: &PullArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let rule = match &arguments.platform {
+        None => PlatformRule::Preferred(host_platform()),
+        Some(text) => PlatformRule::Required(text.parse().map_err(
+            |error: crate::oci::platform::PlatformError| {
+                Failure::new(ExitCode::Usage, error.to_string())
+                    .hinted("for instance --platform linux/arm64")
+            },
+        )?),
+    };
+    let parts = parts(
+        "pull",
+        &arguments.images,
+        &rule,
+        &arguments.ca,
+        &arguments.store,
+    )?;
+    let names = parts.images.iter().map(|(name, ..)| name.clone()).collect();
+    let action = Box::new(Preload::of(names));
+    work(parts, action, session).await
+}
+
+/// Verifies images by key and prints each with its digest.
+///
+/// # Errors
+/// A reference, a key or a file that can't be used.
+pub async fn verify(arguments: &VerifyArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let store = StoreArgs {
+        cache: None,
+        plain_http: arguments.plain_http,
+    };
+    let rule = PlatformRule::Preferred(host_platform());
+    let mut parts = parts("verify", &arguments.images, &rule, &arguments.ca, &store)?;
+    parts.policy = Some(policy(&arguments.key)?);
+    parts.access = Access::Look;
+    let names = parts.images.iter().map(|(name, ..)| name.clone()).collect();
+    let action = Box::new(Verify::of(names));
+    work(parts, action, session).await
+}
+
+/// Returns the platform whose images this machine runs.
+#[must_use]
+pub fn host_platform() -> Platform {
+    Platform::of_host(std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Makes a policy in which any of the keys may have signed any image.
+fn policy(keys: &[PathBuf]) -> Result<Policy, Failure> {
+    let keys: Result<Vec<_>, Failure> = keys.iter().map(|path| key(path)).collect();
+    let signers = BTreeMap::from([("key".to_owned(), Signer::Key { keys: keys? })]);
+    let unusable = |cause: String| {
+        Failure::new(ExitCode::Usage, "the keys make no trust rule").caused_by(cause)
+    };
+    let rule = Rule {
+        pattern: "**"
+            .parse::<Pattern>()
+            .map_err(|error| unusable(error.to_string()))?,
+        requirement: Requirement::any(["key"]).map_err(|error| unusable(error.to_string()))?,
+    };
+    Policy::new(signers, vec![rule]).map_err(|error| unusable(error.to_string()))
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// The file can't be read, or holds no public key that can be used.
+pub fn key(path: &std::path::Path) -> Result<PublicKey, Failure> {
+    let message = format!("the key {} can't be used", path.display());
+    let pem = read(path, &message)?;
+    PublicKey::from_pem(&pem)
+        .map_err(|error| Failure::explained(ExitCode::InputInvalid, message, &error))
+}
+
+fn parts(
+    command: &str,
+    images: &[String],
+    rule: &PlatformRule,
+    authorities: &[PathBuf],
+    store: &StoreArgs,
+) -> Result<Parts, Failure> {
+    let mut parts = Parts {
+        run: RunNames {
+            pipeline: command.to_owned(),
+            ..RunNames::default()
+        },
+        docker_config: true,
+        authorities: authorities.to_vec(),
+        cache: store.cache.clone(),
+        ..Parts::default()
+    };
+    for text in images {
+        let reference: Reference =
+            text.parse()
+                .map_err(|error: crate::oci::reference::ReferenceError| {
+                    Failure::new(ExitCode::Usage, error.to_string())
+                        .hinted("for instance ghcr.io/acme/web:v1")
+                })?;
+        if store.plain_http {
+            parts
+                .plain_http
+                .insert(reference.repository.registry.clone(), true);
+        }
+        parts.images.push((text.clone(), reference, rule.clone()));
+    }
+    Ok(parts)
+}
+
+/// Runs one action over the images, and prints `REFERENCE@DIGEST` for each if it passed.
+async fn work(
+    parts: Parts,
+    action: Box<dyn Action>,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    session.mind_signals()?;
+    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let task = Task {
+        id: action.verb().to_owned(),
+        name: action.verb().to_owned(),
+        condition: None,
+        timeout: DEFAULT_TIMEOUT,
+        retries: 0,
+        pause: std::time::Duration::ZERO,
+        continue_on_error: false,
+        action,
+    };
+    let tasks = Tasks {
+        steps: vec![task],
+        ..Tasks::default()
+    };
+    let exit = session.run(&tasks, &[true], &context).await;
+    if exit == ExitCode::Done && session.prints_data() {
+        for (_, reference, digest) in context.world.images.resolved() {
+            let name = reference.split('@').next().unwrap_or(&reference);
+            session.data(&format!("{name}@{digest}\n"))?;
+        }
+    }
+    Ok(exit)
+}

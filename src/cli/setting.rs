@@ -1,0 +1,212 @@
+//! What a document says about the world that its steps work in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::args::StoreArgs;
+use super::clients::Parts;
+use super::environment::Environment;
+use super::images::{host_platform, key};
+use crate::engine::grants::Grants;
+use crate::engine::lock::Fingerprints;
+use crate::engine::world;
+use crate::failure::Failure;
+use crate::oci::digest::Hasher;
+use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
+use crate::outcome::ExitCode;
+use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
+use crate::pipeline::{Document, RunNames, Source};
+use crate::step::Verb;
+use crate::trust::{Policy, Requirement, Rule, Signer};
+
+/// The part of a document that does not change while it runs.
+pub struct Setting {
+    /// Who must have signed what.
+    pub policy: Option<Policy>,
+    /// What a lock file must have been made for.
+    pub fingerprints: Fingerprints,
+}
+
+impl Setting {
+    /// Reads the keys and hashes everything that digests rest on.
+    ///
+    /// # Errors
+    /// A key that can't be read or used, or rules that contradict each other.
+    pub fn of(
+        source: &Source,
+        document: &Document,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let mut policy_hash = Hasher::new();
+        let policy = document
+            .trust
+            .as_ref()
+            .map(|trust| policy(trust, &mut policy_hash))
+            .transpose()?;
+        let mut input_hash = Hasher::new();
+        for (name, value) in inputs {
+            part(&mut input_hash, name);
+            part(&mut input_hash, value);
+        }
+        Ok(Self {
+            policy,
+            fingerprints: Fingerprints {
+                document: Digest::of(source.text().as_bytes()),
+                inputs: input_hash.finish(),
+                policy: policy_hash.finish(),
+            },
+        })
+    }
+}
+
+/// Adds a text to a hash so that no other texts add up to the same.
+fn part(hash: &mut Hasher, text: &str) {
+    hash.update(&(text.len() as u64).to_be_bytes());
+    hash.update(text.as_bytes());
+}
+
+fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
+    let unusable = |cause: String| {
+        Failure::new(
+            ExitCode::PipelineInvalid,
+            "the `trust` section can't be used",
+        )
+        .caused_by(cause)
+    };
+    let mut signers = BTreeMap::new();
+    for (name, signer) in trust.signers.iter() {
+        part(hash, &name.value.0);
+        let mut keys = Vec::new();
+        for path in &signer.key.0 {
+            let public =
+                key(&path.value).map_err(|failure| failure.fact("signer", &name.value.0))?;
+            part(hash, &public.fingerprint().to_string());
+            keys.push(public);
+        }
+        signers.insert(name.value.0.clone(), Signer::Key { keys });
+    }
+    let mut rules = Vec::new();
+    for (glob, rule) in trust.images.iter() {
+        let of: Vec<String> = rule
+            .signed_by
+            .of
+            .iter()
+            .map(|name| name.value.0.clone())
+            .collect();
+        part(hash, &glob.value.to_string());
+        part(hash, &rule.signed_by.at_least.to_string());
+        of.iter().for_each(|name| part(hash, name));
+        rules.push(Rule {
+            pattern: glob.value.clone(),
+            requirement: Requirement::at_least(rule.signed_by.at_least, of)
+                .map_err(|error| unusable(error.to_string()))?,
+        });
+    }
+    Policy::new(signers, rules).map_err(|error| {
+        Failure::explained(
+            ExitCode::PipelineInvalid,
+            "the `trust` section can't be used",
+            &error,
+        )
+    })
+}
+
+/// Returns what the clients and the world of a document are made of.
+///
+/// # Errors
+/// None yet; what can be wrong was found when the document was read.
+pub fn parts(document: &Document, store: &StoreArgs, run: RunNames) -> Result<Parts, Failure> {
+    let mut parts = Parts {
+        run: world::RunNames {
+            pipeline: document
+                .name
+                .clone()
+                .unwrap_or_else(|| "pipeline".to_owned()),
+            id: run.id,
+            link: run.link,
+        },
+        docker_config: document
+            .credentials
+            .contains(&CredentialSource::DockerConfig),
+        authorities: document.net.ca.clone(),
+        cache: store.cache.clone(),
+        ..Parts::default()
+    };
+    for (host, registry) in document.registries.iter() {
+        if let Some(plain) = registry.plain_http {
+            parts.plain_http.insert(host.value.0.clone(), plain);
+        }
+        if let Some(RegistryAuth(login)) = &registry.auth {
+            let credential = Credential::Basic {
+                username: login.username.clone(),
+                password: Secret::new(login.password.0.expose()),
+            };
+            parts.given.insert(host.value.0.clone(), credential);
+        }
+    }
+    for (name, image) in document.images.iter() {
+        let rule = match &image.platform {
+            None => PlatformRule::Preferred(host_platform()),
+            Some(platform) => PlatformRule::Required(Platform {
+                os: platform.os.clone(),
+                architecture: platform.architecture.clone(),
+                variant: platform.variant.clone(),
+                os_version: None,
+            }),
+        };
+        let reference = image.r#ref.value.clone();
+        if store.plain_http {
+            parts
+                .plain_http
+                .insert(reference.repository.registry.clone(), true);
+        }
+        parts.images.push((name.value.0.clone(), reference, rule));
+    }
+    if store.plain_http {
+        for step in document.all_steps() {
+            if let Verb::Check(check) = &step.verb {
+                parts
+                    .plain_http
+                    .insert(check.registry.value.0.clone(), true);
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// Returns the files and variables that a document means, whatever its steps do.
+#[must_use]
+pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -> Grants {
+    let mut grants = Grants::default();
+    grants.read(pipeline.display().to_string(), "pipeline");
+    for (name, secret) in document.secrets.iter() {
+        let reason = format!("secret {}", name.value);
+        match &secret.0 {
+            SecretSource::Env(variable) => grants.variable(variable.value.0.clone(), reason),
+            SecretSource::File(path) => grants.read(path.value.display().to_string(), reason),
+        }
+    }
+    for path in &document.net.ca {
+        grants.read(path.display().to_string(), "certificate authority");
+    }
+    if let Some(trust) = &document.trust {
+        for (name, signer) in trust.signers.iter() {
+            for path in &signer.key.0 {
+                grants.read(
+                    path.value.display().to_string(),
+                    format!("key of signer {}", name.value),
+                );
+            }
+        }
+    }
+    let docker: Option<PathBuf> = environment.docker_config();
+    if let Some(path) = docker.filter(|_| {
+        document
+            .credentials
+            .contains(&CredentialSource::DockerConfig)
+    }) {
+        grants.read(path.display().to_string(), "credentials docker-config");
+        grants.variable("DOCKER_CONFIG", "credentials docker-config");
+    }
+    grants
+}
