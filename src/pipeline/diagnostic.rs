@@ -51,7 +51,7 @@ impl Diagnostic {
             severity: Severity::Error,
             file: file.to_owned(),
             place: None,
-            message: message.into(),
+            message: visible(&message.into()),
             label: None,
             cause: None,
             help: None,
@@ -62,21 +62,21 @@ impl Diagnostic {
     /// Says what stands under the caret.
     #[must_use]
     pub fn labelled(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(visible(&label.into()));
         self
     }
 
     /// Says why.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(visible(&cause.into()));
         self
     }
 
     /// Says which edit helps.
     #[must_use]
     pub fn helped(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(&help.into()));
         self
     }
 
@@ -307,6 +307,19 @@ impl Excerpt {
             width: width.min(SHOWN_COLUMNS.saturating_sub(indent).max(1)),
         }
     }
+}
+
+/// Writes control characters as escapes: a value that is quoted must not move the cursor.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 macro_rules! kinds {

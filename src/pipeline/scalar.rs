@@ -9,7 +9,7 @@ use schemars::{Schema, json_schema};
 use url::Url;
 
 use super::convert::{FromScalar, Problem, Shape};
-use super::diagnostic::nearest;
+use super::diagnostic::{Kind, nearest};
 use super::record::choice;
 use crate::oci::Reference;
 
@@ -361,8 +361,11 @@ impl FromScalar for Url {
             return Err(Problem::new(format!("it has no host; {schemes}")));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Problem::new("it holds a user name or a password, which would be shown in logs")
-                .helped("put credentials in a header: `headers: {authorization: \"Basic ${secret.basic}\"}`"));
+            return Err(Problem {
+                kind: Kind::PlainSecret,
+                ..Problem::new("it holds a user name or a password, which would be shown in logs")
+            }
+            .helped("put credentials in a header: `headers: {authorization: \"Basic ${secret.basic}\"}`"));
         }
         Ok(url)
     }

@@ -239,7 +239,7 @@ impl Builder<'_> {
         let mut documents = 0;
         for event in Parser::new_from_str_with_options(self.source.text(), options) {
             let (event, span) = match event {
-                Ok((event, span)) => (event, place(&span)),
+                Ok(read) => read,
                 Err(error) => {
                     let found = syntax::explain(self.source, &error);
                     // `*: …` is an alias first and then a fault: one is enough.
@@ -263,7 +263,7 @@ impl Builder<'_> {
             if let Event::DocumentStart(..) = event {
                 documents += 1;
                 if documents == 2 {
-                    self.refuse_second_document(span);
+                    self.refuse_second_document(place(&span));
                     return;
                 }
             }
@@ -275,10 +275,11 @@ impl Builder<'_> {
     }
 
     /// Takes one event; an error means that reading on makes no sense.
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), ()> {
+    fn take(&mut self, event: Event<'_>, written: granit_parser::Span) -> Result<(), ()> {
+        let span = place(&written);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), span);
+                self.refuse_tag(tag.as_deref(), &written);
                 let plain = style == ScalarStyle::Plain;
                 let empty = plain && span.start == span.end;
                 let node = Node {
@@ -297,11 +298,11 @@ impl Builder<'_> {
                 self.finish(node, anchor);
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), span);
+                self.refuse_tag(tag.as_deref(), &written);
                 self.begin(OpenKind::Sequence(Vec::new()), anchor, span)?;
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), span);
+                self.refuse_tag(tag.as_deref(), &written);
                 let kind = OpenKind::Mapping {
                     entries: Vec::new(),
                     seen: HashMap::new(),
@@ -470,20 +471,13 @@ impl Builder<'_> {
         );
     }
 
-    fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
+    fn refuse_tag(&mut self, tag: Option<&Tag>, span: &granit_parser::Span) {
         let Some(tag) = tag else { return };
-        let (line_start, _) = self.source.line_at(span.start);
-        let before = &self.source.text()[line_start..span.start];
-        let start = before.rfind('!').map_or(span.start, |at| {
-            let first = before[..=at].trim_end_matches('!').len();
-            line_start + first
-        });
-        let written = self.source.text()[start..span.start].trim_end();
         self.diagnostics.push(
             Diagnostic::at(
                 Kind::Tag,
                 self.source,
-                Span::new(start, start + written.len().max(1)),
+                place(&span.tag_span().unwrap_or(*span)),
                 format!("the tag `{}` is not supported", tag.original()),
             )
             .caused_by("in YAML a value that starts with `!` has a tag, and a pipeline has no use for tags")
