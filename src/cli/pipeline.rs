@@ -33,17 +33,17 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     let Some(opened) = open(arguments, Access::Fill, session).await? else {
         return Ok(session.refused());
     };
-    session.mind_signals()?;
     let exit = session
         .run(&opened.tasks, &opened.selected, &opened.context)
         .await;
-    let written = write_lock(arguments, &opened);
-    if let Some(folder) = &arguments.report {
-        session.write_report(folder)?;
-    }
+    let locked = write_lock(arguments, &opened);
+    let reported = arguments
+        .report
+        .as_deref()
+        .map_or(Ok(()), |folder| session.write_report(folder));
     opened.close().await;
-    written?;
-    Ok(exit)
+    let failures = [locked, reported].into_iter().filter_map(Result::err);
+    Ok(session.fall_back(exit, failures))
 }
 
 /// Shows what a run would do.
@@ -58,14 +58,19 @@ pub async fn plan(
     let Some(opened) = open(arguments, Access::Look, session).await? else {
         return Ok(session.refused());
     };
-    session.mind_signals()?;
-    let context = &opened.context;
+    // The plan itself says what was found; only what holds it up is told besides.
+    let context = &Context {
+        events: session.events.of_waits(),
+        ..opened.context.clone()
+    };
     let planned = tokio::select! {
-        planned = rehearsal::plan(&opened.tasks, &opened.selected, opened.grants.clone(), context) => Some(planned),
+        biased;
         () = session.cancel.reached(crate::engine::Urgency::Cancel) => None,
+        planned = rehearsal::plan(&opened.tasks, &opened.selected, opened.grants.clone(), context) => Some(planned),
     };
     let Some((plan, exit)) = planned else {
         opened.close().await;
+        session.printer.error(&ending(ExitCode::Cancelled));
         return Ok(ExitCode::Cancelled);
     };
     let text = if format == Format::Json {
@@ -79,9 +84,7 @@ pub async fn plan(
         plan.text(words::size)
     };
     session.data(&text)?;
-    let written = write_lock(arguments, &opened);
     opened.close().await;
-    written?;
     Ok(exit)
 }
 
@@ -175,7 +178,7 @@ async fn open(
         id: run_id(session)?,
         link: session.environment.job_link(),
     };
-    let playground = start_playground(&source, session).await?;
+    let playground = start_playground(&source, &run, session).await?;
     let names = playground
         .as_ref()
         .map(|playground| offered(&playground.names()));
@@ -200,6 +203,9 @@ async fn open(
         );
     }
     let opened = prepare(arguments, access, session, &source, &document, run, inputs)?;
+    if playground.is_none() {
+        session.mind_signals()?;
+    }
     Ok(Some(Opened {
         playground,
         ..opened
@@ -281,12 +287,16 @@ fn select(arguments: &RunArgs, tasks: &Tasks) -> Result<Vec<bool>, Failure> {
 /// Starts the playground if the document asks for one.
 async fn start_playground(
     source: &Source,
+    run: &RunNames,
     session: &Session,
 ) -> Result<Option<Playground>, Failure> {
     if !pipeline::wants_playground(source) {
         return Ok(None);
     }
-    let folder = std::env::temp_dir().join("shipgate");
+    // From here on a signal may not end the process by itself: there is a folder to remove.
+    session.mind_signals()?;
+    // A folder of this run alone: others on the machine have playgrounds too.
+    let folder = std::env::temp_dir().join(format!("shipgate-{}", run.id));
     playground::start(folder, &session.environment.clock)
         .await
         .map(Some)
@@ -352,7 +362,24 @@ fn write_lock(arguments: &RunArgs, opened: &Opened) -> Result<(), Failure> {
         })
 }
 
+/// Says how a command without a run's closing lines ended.
+fn ending(exit: ExitCode) -> String {
+    format!("exit code {} ({})", exit.code(), exit.name())
+}
+
 impl Session {
+    /// Tells what failed after a run, and returns the exit code that it comes to with the run's own.
+    fn fall_back(&self, earned: ExitCode, failures: impl Iterator<Item = Failure>) -> ExitCode {
+        let exit = failures.fold(earned, |exit, failure| {
+            self.printer.failure(&failure);
+            exit.worse(failure.exit)
+        });
+        if exit != earned {
+            self.printer.error(&ending(exit));
+        }
+        exit
+    }
+
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
         for diagnostic in found {

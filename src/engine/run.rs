@@ -54,6 +54,9 @@ pub async fn run(tasks: &Tasks, selected: &[bool], context: &Context) -> ExitCod
         }
     }
     finally(&tasks.finally, context).await;
+    if context.cancel.urgency() > Urgency::None {
+        state.cancelled();
+    }
     state.exit()
 }
 
@@ -80,12 +83,13 @@ async fn finally(tasks: &[Task], context: &Context) {
             skip(task, &reason, context);
             continue;
         }
+        let began = Instant::now();
         tokio::select! {
             biased;
             () = &mut cut => {
                 aborted = true;
                 context.world.state.cancelled();
-                finish(task, context, StepOutcome::Cancelled, None, Duration::ZERO);
+                finish(task, context, StepOutcome::Cancelled, None, began.elapsed());
             }
             _ = attempt_all(task, &undisturbed) => {}
         }

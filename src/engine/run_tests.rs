@@ -265,3 +265,19 @@ async fn the_worst_outcome_is_the_exit_code_and_the_first_is_the_reason() {
     assert_eq!(run(&tasks, &[true], &context).await, ExitCode::GateFailed);
     assert_eq!(context.world.state.first_failure().unwrap().step, "a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_during_finally_is_told_although_finally_ends_in_time() {
+    let (context, _) = context();
+    let cancel = context.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(1)).await;
+        cancel.raise(Urgency::Cancel);
+    });
+    let tasks = Tasks {
+        steps: vec![passing("a")],
+        finally: vec![task("b", &[], Duration::from_secs(2))],
+        ..Tasks::default()
+    };
+    assert_eq!(run(&tasks, &[true], &context).await, ExitCode::Cancelled);
+}
