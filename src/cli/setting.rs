@@ -155,19 +155,19 @@ pub fn parts(document: &Document, store: &StoreArgs, run: RunNames) -> Result<Pa
             }),
         };
         let reference = image.r#ref.value.clone();
-        if store.plain_http {
+        if let Some(plain) = store.plain_http {
             parts
                 .plain_http
-                .insert(reference.repository.registry.clone(), true);
+                .insert(reference.repository.registry.clone(), plain);
         }
         parts.images.push((name.value.0.clone(), reference, rule));
     }
-    if store.plain_http {
+    if let Some(plain) = store.plain_http {
         for step in document.all_steps() {
             if let Verb::Check(check) = &step.verb {
                 parts
                     .plain_http
-                    .insert(check.registry.value.0.clone(), true);
+                    .insert(check.registry.value.0.clone(), plain);
             }
         }
     }
