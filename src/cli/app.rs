@@ -4,7 +4,7 @@ use std::process;
 
 use clap::{CommandFactory, Parser};
 
-use super::args::{CacheCommand, Cli, Command};
+use super::args::{CacheCommand, Cli, Command, Format, TalkArgs};
 use super::environment::Environment;
 use super::session::Session;
 use super::{exit, images, init, ls, pipeline, runtime};
@@ -31,7 +31,7 @@ pub fn main() -> process::ExitCode {
 }
 
 fn obey(cli: Cli) -> ExitCode {
-    let mut session = Session::new(&cli.talk, Environment::of_process());
+    let mut session = Session::new(&talk(&cli), Environment::of_process());
     let done = match runtime::runtime() {
         Ok(runtime) => {
             let done = runtime.block_on(command(cli, &mut session));
@@ -53,6 +53,17 @@ fn obey(cli: Cli) -> ExitCode {
             failure.exit
         }
     }
+}
+
+/// Returns how a command talks: what prints one JSON document leaves no room for events beside it.
+fn talk(cli: &Cli) -> TalkArgs {
+    let mut talk = cli.talk.clone();
+    if let Some(Command::Plan(_) | Command::Cache { .. }) = cli.command
+        && talk.format == Format::Json
+    {
+        talk.format = Format::Plain;
+    }
+    talk
 }
 
 async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {

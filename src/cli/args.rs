@@ -110,9 +110,9 @@ pub struct StoreArgs {
     /// The cache folder [default: $XDG_CACHE_HOME/shipgate or ~/.cache/shipgate].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Speak plain HTTP to every registry. Loopback addresses need no flag.
-    #[arg(long)]
-    pub plain_http: bool,
+    /// Speak plain HTTP to every registry, or with `=false` TLS, on loopback too, where plain HTTP is the usual.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub plain_http: Option<bool>,
 }
 
 /// A pipeline and what it is given.
@@ -204,9 +204,9 @@ pub struct VerifyArgs {
     /// Trust these certificate authorities too (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
-    /// Speak plain HTTP to every registry. Loopback addresses need no flag.
-    #[arg(long)]
-    pub plain_http: bool,
+    /// Speak plain HTTP to every registry, or with `=false` TLS, on loopback too, where plain HTTP is the usual.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub plain_http: Option<bool>,
 }
 
 /// What of the cache to list.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::oci::{
     self, Credential, Credentials, DockerConfig, PlatformRule, ProcessHelpers, Reference,
 };
 use crate::outcome::ExitCode;
-use crate::report::{Detail, Emitter};
+use crate::report::{Detail, Emitter, NoMask};
 use crate::trust::Policy;
 
 /// What a world is made of.
@@ -79,6 +80,7 @@ impl Parts {
             images: Images::new(self.images, self.lock),
             policy: self.policy,
             state: State::default(),
+            mask: Arc::new(NoMask),
         })
     }
 
@@ -191,14 +193,27 @@ fn authority(path: &Path) -> Result<Authority, Failure> {
 /// # Errors
 /// The file can't be read, or is larger than any file of its kind.
 pub fn read(path: &Path, message: &str) -> Result<Vec<u8>, Failure> {
-    let failed = |cause: String| Failure::new(ExitCode::InputInvalid, message).caused_by(cause);
-    let size = fs::metadata(path)
-        .map_err(|error| failed(error.to_string()))?
-        .len();
-    if size > MAX_FILE {
-        return Err(failed(format!(
-            "it has {size} bytes, more than the {MAX_FILE} that are read"
-        )));
+    let failed = |cause: String, hint: &str| {
+        Failure::new(ExitCode::InputInvalid, message)
+            .caused_by(cause)
+            .hinted(hint)
+    };
+    let mut bytes = Vec::new();
+    // The size that the system tells is no bound: devices and pipes have none.
+    let read =
+        fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| {
+        failed(
+            error.to_string(),
+            "check the path and the file's permissions",
+        )
+    })?;
+    if bytes.len() as u64 > MAX_FILE {
+        let cause = format!("it has more than the {MAX_FILE} bytes that are read");
+        return Err(failed(
+            cause,
+            "name another file: none of this kind is so large",
+        ));
     }
-    fs::read(path).map_err(|error| failed(error.to_string()))
+    Ok(bytes)
 }

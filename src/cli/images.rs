@@ -116,10 +116,10 @@ fn parts(
                     Failure::new(ExitCode::Usage, error.to_string())
                         .hinted("for instance ghcr.io/acme/web:v1")
                 })?;
-        if store.plain_http {
+        if let Some(plain) = store.plain_http {
             parts
                 .plain_http
-                .insert(reference.repository.registry.clone(), true);
+                .insert(reference.repository.registry.clone(), plain);
         }
         parts.images.push((text.clone(), reference, rule.clone()));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{Format, RunArgs, ValidateArgs};
@@ -20,7 +20,9 @@ use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
-use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
+use crate::pipeline::{
+    self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Severity, Source,
+};
 use crate::playground::Playground;
 use crate::report::words;
 use crate::step;
@@ -33,17 +35,23 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     let Some(opened) = open(arguments, Access::Fill, session).await? else {
         return Ok(session.refused());
     };
-    session.mind_signals()?;
     let exit = session
         .run(&opened.tasks, &opened.selected, &opened.context)
         .await;
-    let written = write_lock(arguments, &opened);
-    if let Some(folder) = &arguments.report {
-        session.write_report(folder)?;
-    }
+    let locked = write_lock(arguments, &opened).map(|unwritten| {
+        if let Some(reason) = unwritten {
+            let message = format!("the lock file was not written: {reason}");
+            session.printer.warning(&message, None);
+            session.printer.note(&ending(exit));
+        }
+    });
+    let reported = arguments
+        .report
+        .as_deref()
+        .map_or(Ok(()), |folder| session.write_report(folder));
     opened.close().await;
-    written?;
-    Ok(exit)
+    let failures = [locked, reported].into_iter().filter_map(Result::err);
+    Ok(session.fall_back(exit, failures))
 }
 
 /// Shows what a run would do.
@@ -58,14 +66,19 @@ pub async fn plan(
     let Some(opened) = open(arguments, Access::Look, session).await? else {
         return Ok(session.refused());
     };
-    session.mind_signals()?;
-    let context = &opened.context;
+    // The plan itself says what was found; only what holds it up is told besides.
+    let context = &Context {
+        events: session.events.of_waits(),
+        ..opened.context.clone()
+    };
     let planned = tokio::select! {
-        planned = rehearsal::plan(&opened.tasks, &opened.selected, opened.grants.clone(), context) => Some(planned),
+        biased;
         () = session.cancel.reached(crate::engine::Urgency::Cancel) => None,
+        planned = rehearsal::plan(&opened.tasks, &opened.selected, opened.grants.clone(), context) => Some(planned),
     };
     let Some((plan, exit)) = planned else {
         opened.close().await;
+        session.printer.error(&ending(ExitCode::Cancelled));
         return Ok(ExitCode::Cancelled);
     };
     let text = if format == Format::Json {
@@ -79,9 +92,7 @@ pub async fn plan(
         plan.text(words::size)
     };
     session.data(&text)?;
-    let written = write_lock(arguments, &opened);
     opened.close().await;
-    written?;
     Ok(exit)
 }
 
@@ -104,7 +115,7 @@ pub fn validate(arguments: &ValidateArgs, session: &mut Session) -> Result<ExitC
                     &session.environment,
                 );
                 if let Some(document) = &loaded.document
-                    && let Err(failure) = step::tasks(document)
+                    && let Err(failure) = step::validate(document)
                 {
                     session.printer.failure(&failure);
                     exit = exit.worse(failure.exit);
@@ -175,7 +186,7 @@ async fn open(
         id: run_id(session)?,
         link: session.environment.job_link(),
     };
-    let playground = start_playground(&source, session).await?;
+    let playground = start_playground(&source, &run, session).await?;
     let names = playground
         .as_ref()
         .map(|playground| offered(&playground.names()));
@@ -200,6 +211,9 @@ async fn open(
         );
     }
     let opened = prepare(arguments, access, session, &source, &document, run, inputs)?;
+    if playground.is_none() {
+        session.mind_signals()?;
+    }
     Ok(Some(Opened {
         playground,
         ..opened
@@ -229,7 +243,12 @@ fn prepare(
         grants.write(folder.display().to_string(), "report");
     }
     if let Some(file) = &arguments.lock {
-        grants.read(file.display().to_string(), "lock file");
+        let path = file.display().to_string();
+        if locked {
+            grants.read(path, "lock file");
+        } else {
+            grants.write(path, "lock file");
+        }
     }
     let context = session.context(parts.build(&session.environment, &session.events)?);
     for (task, _) in tasks
@@ -281,12 +300,19 @@ fn select(arguments: &RunArgs, tasks: &Tasks) -> Result<Vec<bool>, Failure> {
 /// Starts the playground if the document asks for one.
 async fn start_playground(
     source: &Source,
+    run: &RunNames,
     session: &Session,
 ) -> Result<Option<Playground>, Failure> {
     if !pipeline::wants_playground(source) {
         return Ok(None);
     }
-    let folder = std::env::temp_dir().join("shipgate");
+    // From here on a signal may not end the process by itself: there is a folder to remove.
+    session.mind_signals()?;
+    // A folder of this run alone: others on the machine have playgrounds too.
+    let folder = session
+        .environment
+        .temporary_folder()
+        .join(format!("shipgate-{}", run.id));
     playground::start(folder, &session.environment.clock)
         .await
         .map(Some)
@@ -320,43 +346,76 @@ fn read_lock(arguments: &RunArgs, setting: &Setting) -> Result<Option<Lock>, Fai
         return Ok(None);
     };
     let message = format!("the lock file {} can't be used", path.display());
-    let bytes = read(path, &message)?;
+    let bytes = read(path, &message).map_err(|failure| Failure {
+        exit: ExitCode::LockMismatch,
+        ..failure
+    })?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(
-            Failure::new(ExitCode::LockMismatch, message).caused_by("it is larger than 1 MiB")
-        );
+        return Err(Failure::new(ExitCode::LockMismatch, message)
+            .caused_by("it is larger than 1 MiB")
+            .hinted("name the file that an earlier run wrote with --lock"));
     }
     Lock::parse(&bytes, &setting.fingerprints)
         .map(Some)
         .map_err(|error| Failure::explained(ExitCode::LockMismatch, message, &error))
 }
 
-/// Writes the lock file if one was asked for and there was none.
-fn write_lock(arguments: &RunArgs, opened: &Opened) -> Result<(), Failure> {
+/// Writes the lock file if one was asked for and there was none, and returns why it wrote none.
+fn write_lock(arguments: &RunArgs, opened: &Opened) -> Result<Option<String>, Failure> {
     let Some(path) = arguments.lock.as_ref().filter(|_| !opened.locked) else {
-        return Ok(());
+        return Ok(None);
     };
-    let lock = Lock::new(
-        opened.setting.fingerprints,
-        opened.context.world.images.locked(),
-    );
-    let beside: PathBuf = path.with_extension("tmp");
-    fs::write(&beside, lock.to_json())
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| {
-            Failure::new(
-                ExitCode::Unexpected,
-                format!("the lock file {} can't be written", path.display()),
-            )
+    let images = &opened.context.world.images;
+    // A lock that lacks an image would refuse the next run.
+    if let Some(name) = images.unresolved().first() {
+        return Ok(Some(format!("image `{name}` was not resolved")));
+    }
+    let locked = images.locked();
+    if locked.is_empty() {
+        return Ok(Some(
+            "no step of this run needed the digest of an image".into(),
+        ));
+    }
+    let lock = Lock::new(opened.setting.fingerprints, locked);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".{name}.{}.part", opened.context.world.run.id));
+    let written = fs::write(&part, lock.to_json()).and_then(|()| fs::rename(&part, path));
+    written.map(|()| None).map_err(|error| {
+        // The first error is the one that tells; the part may not even be there.
+        let _ = fs::remove_file(&part);
+        let message = format!("the lock file {} can't be written", path.display());
+        Failure::new(ExitCode::Unexpected, message)
             .caused_by(error.to_string())
-        })
+            .hinted("name a file with --lock in a folder that this user may write to")
+    })
+}
+
+/// Says how a command without a run's closing lines ended.
+fn ending(exit: ExitCode) -> String {
+    format!("exit code {} ({})", exit.code(), exit.name())
 }
 
 impl Session {
+    /// Tells what failed after a run, and returns the exit code that it comes to with the run's own.
+    fn fall_back(&self, earned: ExitCode, failures: impl Iterator<Item = Failure>) -> ExitCode {
+        let exit = failures.fold(earned, |exit, failure| {
+            self.printer.failure(&failure);
+            exit.worse(failure.exit)
+        });
+        if exit != earned {
+            self.printer.error(&ending(exit));
+        }
+        exit
+    }
+
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
         for diagnostic in found {
-            self.printer.error(&format!("{diagnostic}\n"));
+            if diagnostic.severity == Severity::Error {
+                self.printer.error(&format!("{diagnostic}\n"));
+            } else {
+                self.printer.note(&format!("{diagnostic}\n"));
+            }
         }
         let exit = document::exit(found);
         self.refusal = exit;

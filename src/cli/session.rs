@@ -78,7 +78,10 @@ impl Session {
         Context {
             events: self.events.clone(),
             cancel: self.cancel.clone(),
-            world: Arc::new(world),
+            world: Arc::new(World {
+                mask: self.mask.clone(),
+                ..world
+            }),
         }
     }
 

@@ -21,7 +21,8 @@ pub fn listen(cancel: Cancel) -> std::io::Result<()> {
         let mut interrupted = false;
         loop {
             let by_hand = tokio::select! {
-                _ = interrupt.recv() => std::io::stdin().is_terminal(),
+                // Either may be redirected while a person watches the other.
+                _ = interrupt.recv() => std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
                 _ = terminate.recv() => false,
                 _ = hangup.recv() => false,
             };

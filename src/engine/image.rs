@@ -1,6 +1,7 @@
 //! The document's images: each is resolved once, and stays what it was for the whole run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -25,6 +26,7 @@ struct Entry {
     reference: Reference,
     rule: PlatformRule,
     resolved: OnceCell<Arc<Resolved>>,
+    asked: AtomicBool,
 }
 
 /// An image that could not be resolved.
@@ -71,15 +73,13 @@ impl Images {
         lock: Option<Lock>,
     ) -> Self {
         let entry = |(name, reference, rule)| {
-            let resolved = OnceCell::new();
-            (
-                name,
-                Entry {
-                    reference,
-                    rule,
-                    resolved,
-                },
-            )
+            let entry = Entry {
+                reference,
+                rule,
+                resolved: OnceCell::new(),
+                asked: AtomicBool::new(false),
+            };
+            (name, entry)
         };
         Self {
             entries: images.into_iter().map(entry).collect(),
@@ -101,6 +101,7 @@ impl Images {
             .entries
             .get(name)
             .ok_or_else(|| ImageError::Unknown(name.to_owned()))?;
+        entry.asked.store(true, Ordering::Relaxed);
         let resolved = entry
             .resolved
             .get_or_try_init(|| self.ask(name, entry, context))
@@ -108,7 +109,19 @@ impl Images {
         Ok(Arc::clone(resolved))
     }
 
-    /// Returns what has been resolved so far: name, reference as written, and digest.
+    /// Returns what was asked for and could not be resolved.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<&str> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| {
+                entry.asked.load(Ordering::Relaxed) && entry.resolved.get().is_none()
+            })
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    /// Returns what has been resolved so far, or is locked: name, reference as written, and digest.
     #[must_use]
     pub fn resolved(&self) -> Vec<(String, String, Digest)> {
         self.all()
@@ -116,11 +129,14 @@ impl Images {
             .collect()
     }
 
-    /// Returns every image: name, reference as written, and digest if it has been resolved.
+    /// Returns every image: name, reference as written, and digest if it has been resolved or is locked.
     pub fn all(&self) -> impl Iterator<Item = (String, String, Option<Digest>)> {
         self.entries.iter().map(|(name, entry)| {
-            let digest = entry.resolved.get().map(|resolved| resolved.digest);
-            (name.clone(), entry.reference.to_string(), digest)
+            let reference = entry.reference.to_string();
+            let locked = || self.lock.as_ref()?.digest(name, &reference).ok();
+            let resolved = entry.resolved.get().map(|resolved| resolved.digest);
+            let digest = resolved.or_else(locked);
+            (name.clone(), reference, digest)
         })
     }
 

@@ -82,9 +82,13 @@ impl Explain for LockError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Version(_) => "use the version of shipgate that wrote it, or delete the file and run again".into(),
-            Self::Malformed(_) | Self::Mismatch { .. } | Self::Missing { .. } => {
-                "delete the file to resolve and lock anew, or give the run what the file was made for".into()
+            Self::Mismatch { what, .. } => format!(
+                "give the run what the file was made for, or, if it is meant to have {what} now, delete the file to resolve and lock anew"
+            ),
+            Self::Missing { .. } => {
+                "the run that wrote the file had no step with this image: delete the file, and let a run with such a step write it".into()
             }
+            Self::Malformed(_) => "restore the file, or delete it to resolve and lock anew".into(),
         })
     }
 

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::cancel::Urgency;
 use super::task::{MAX_PAUSE, Task, Tasks};
 use super::world::Context;
-use crate::failure::Failure;
+use crate::failure::{Fact, Failure};
 use crate::notice::Status;
 use crate::outcome::ExitCode;
-use crate::report::Detail;
 use crate::report::event::StepOutcome;
+use crate::report::{Detail, Mask};
 
 /// How long `finally` may take after a cancellation.
 ///
@@ -54,6 +54,9 @@ pub async fn run(tasks: &Tasks, selected: &[bool], context: &Context) -> ExitCod
         }
     }
     finally(&tasks.finally, context).await;
+    if context.cancel.urgency() > Urgency::None {
+        state.cancelled();
+    }
     state.exit()
 }
 
@@ -80,12 +83,13 @@ async fn finally(tasks: &[Task], context: &Context) {
             skip(task, &reason, context);
             continue;
         }
+        let began = Instant::now();
         tokio::select! {
             biased;
             () = &mut cut => {
                 aborted = true;
                 context.world.state.cancelled();
-                finish(task, context, StepOutcome::Cancelled, None, Duration::ZERO);
+                finish(task, context, StepOutcome::Cancelled, None, began.elapsed());
             }
             _ = attempt_all(task, &undisturbed) => {}
         }
@@ -194,7 +198,9 @@ fn finish(
     let state = &context.world.state;
     state.ended(&task.id, outcome);
     match &failure {
-        Some(failure) if !task.continue_on_error => state.failed(&task.id, &task.name, failure),
+        Some(failure) if !task.continue_on_error => {
+            state.failed(&task.id, &task.name, &masked(failure, &*context.world.mask));
+        }
         _ => {}
     }
     context.events.of_step(&task.id).emit(Detail::StepFinished {
@@ -203,6 +209,21 @@ fn finish(
         continued: failure.is_some() && task.continue_on_error,
         failure,
     });
+}
+
+fn masked(failure: &Failure, mask: &dyn Mask) -> Failure {
+    let fact = |fact: &Fact| Fact::new(&fact.name, mask.mask(&fact.value));
+    Failure {
+        exit: failure.exit,
+        message: mask.mask(&failure.message),
+        causes: failure
+            .causes
+            .iter()
+            .map(|cause| mask.mask(cause))
+            .collect(),
+        facts: failure.facts.iter().map(fact).collect(),
+        hint: failure.hint.as_ref().map(|hint| mask.mask(hint)),
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,15 @@ impl Action for Scripted {
     }
 }
 
+/// Hides the one word that a scripted failure has.
+struct Hiding;
+
+impl Mask for Hiding {
+    fn mask(&self, text: &str) -> String {
+        text.replace("scripted", "***")
+    }
+}
+
 fn task(id: &str, failures: &[ExitCode], takes: Duration) -> Task {
     Task {
         id: id.into(),
@@ -113,6 +122,7 @@ fn context() -> (Context, Lines) {
         images: Images::default(),
         policy: None,
         state: State::default(),
+        mask: Arc::new(Hiding),
     };
     let context = Context {
         events,
@@ -264,4 +274,32 @@ async fn the_worst_outcome_is_the_exit_code_and_the_first_is_the_reason() {
     };
     assert_eq!(run(&tasks, &[true], &context).await, ExitCode::GateFailed);
     assert_eq!(context.world.state.first_failure().unwrap().step, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_during_finally_is_told_although_finally_ends_in_time() {
+    let (context, _) = context();
+    let cancel = context.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(1)).await;
+        cancel.raise(Urgency::Cancel);
+    });
+    let tasks = Tasks {
+        steps: vec![passing("a")],
+        finally: vec![task("b", &[], Duration::from_secs(2))],
+        ..Tasks::default()
+    };
+    assert_eq!(run(&tasks, &[true], &context).await, ExitCode::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_of_a_failure_holds_no_secret() {
+    let (context, _) = context();
+    let tasks = Tasks {
+        steps: vec![failing("a", ExitCode::Unexpected)],
+        ..Tasks::default()
+    };
+    run(&tasks, &[true], &context).await;
+    let first = context.world.state.first_failure().unwrap();
+    assert_eq!(first.failure.message, "***");
 }

@@ -13,8 +13,8 @@ use crate::notice::Status;
 use crate::oci::{self, Digest};
 use crate::outcome::ExitCode;
 use crate::pipeline::LateName;
-use crate::report::Emitter;
 use crate::report::event::StepOutcome;
+use crate::report::{Emitter, Mask};
 use crate::trust::Policy;
 
 /// Everything that a step may use.
@@ -46,6 +46,8 @@ pub struct World {
     pub policy: Option<Policy>,
     /// What the steps so far have found.
     pub state: State,
+    /// Hides secrets in what is remembered of failures, since notices carry that to others.
+    pub mask: Arc<dyn Mask>,
 }
 
 impl World {

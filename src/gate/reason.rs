@@ -86,10 +86,7 @@ pub(super) fn waiting(judge: &Judge, now: Duration) -> String {
         return format!("the control target, unreachable: {control}");
     }
     if judge.proven() {
-        return format!(
-            "everything is good, and has to stay so for {}",
-            time(judge.spec().hold())
-        );
+        return format!("everything to stay good for {}", time(judge.spec().hold()));
     }
     let unseen: Vec<String> = unproven(judge).collect();
     list(&unseen, |name| wanted(judge, name))

@@ -421,11 +421,11 @@ fn a_waiting_gate_says_for_what_and_until_when() {
     22: `http`: 503 Service Unavailable, expected 200
     27: `http` to be good 2 times in a row
     32: the control target, unreachable: no route
-    37: everything is good, and has to stay so for 20s
-    42: everything is good, and has to stay so for 20s
-    47: everything is good, and has to stay so for 20s
+    37: everything to stay good for 20s
+    42: everything to stay good for 20s
+    47: everything to stay good for 20s
     52: `http`: can't resolve `web`
-    57: everything is good, and has to stay so for 20s
+    57: everything to stay good for 20s
     Inconclusive { reason: "seen good for 15s of the 20s to hold; 1 sample dropped: control target unreachable: no route" }
     "#);
 }

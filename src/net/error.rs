@@ -100,6 +100,15 @@ pub enum Error {
         detail: String,
     },
 
+    /// The system, or the runtime of the component, does not let this process connect there.
+    #[error("this process may not connect to {endpoint}: {detail}")]
+    NotPermitted {
+        /// Whom.
+        endpoint: Box<Endpoint>,
+        /// What the system said.
+        detail: String,
+    },
+
     /// A certificate of an authority that was given can't be used.
     #[error("can't use the certificate authority in {name}: {detail}")]
     InvalidAuthority {
@@ -223,7 +232,9 @@ impl Error {
             | Self::InvalidRequest { .. }
             | Self::NotGranted { .. } => return None,
             Self::NameNotFound { .. } => Phase::Resolve,
-            Self::Connect { .. } | Self::Refused { .. } => Phase::Connect,
+            Self::Connect { .. } | Self::NotPermitted { .. } | Self::Refused { .. } => {
+                Phase::Connect
+            }
             Self::CertificateExpired { .. }
             | Self::CertificateName { .. }
             | Self::CertificateNotYetValid { .. }
@@ -276,6 +287,10 @@ impl Error {
                 )
             }
             Self::NotGranted { host, port } => format!("add the grant `{host}:{port}`"),
+            Self::NotPermitted { endpoint, .. } => format!(
+                "let the sandbox or the firewall of this machine allow {}:{}; a component needs it granted by its runtime",
+                endpoint.host, endpoint.port
+            ),
             Self::NotTls { .. } => "check the port: something else listens there".to_owned(),
             Self::Refused { endpoint } => format!(
                 "nothing listens on port {}: check the port, and that the server runs",

@@ -16,10 +16,15 @@ pub(super) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Reads an error body; anything but the spec's JSON says nothing.
+    /// Reads an error body; anything but the spec's JSON says nothing, save that TLS was expected.
     pub(super) fn of(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
-            return Self::default();
+            let body = String::from_utf8_lossy(body).to_ascii_lowercase();
+            let expects = EXPECTS_TLS.iter().find(|words| body.contains(*words));
+            return Self {
+                code: None,
+                message: expects.map(|words| (*words).to_owned()),
+            };
         };
         let first = &value["errors"][0];
         let text = |value: &serde_json::Value| value.as_str().and_then(printable);
@@ -91,6 +96,17 @@ impl Diagnosis {
         }
         .into()
     }
+}
+
+/// What Go's server and nginx say, in lower case, when a request without TLS comes to a port with TLS.
+const EXPECTS_TLS: [&str; 2] = [
+    "client sent an http request to an https server",
+    "the plain http request was sent to https port",
+];
+
+/// Says whether a registry's words are that TLS was expected.
+pub(super) fn expects_tls(message: Option<&str>) -> bool {
+    message.is_some_and(|message| EXPECTS_TLS.contains(&message))
 }
 
 /// GitHub answers 403 when its secondary rate limit is hit.
@@ -176,5 +192,19 @@ mod tests {
         assert_eq!(duration_in("retry-after: 2s"), Some(Duration::from_secs(2)));
         assert_eq!(duration_in("retry-after: -2s"), None);
         assert_eq!(duration_in("retry-after: 1e999h"), None);
+    }
+
+    #[test]
+    fn a_registry_that_speaks_tls_is_told_apart() {
+        for body in [
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+        ] {
+            let error = of(400, body);
+            let hint = crate::failure::Explain::hint(&error).unwrap();
+            assert!(hint.contains("plain-http: false"), "{hint}");
+        }
+        let hint = crate::failure::Explain::hint(&of(400, "no")).unwrap();
+        assert!(!hint.contains("plain-http"), "{hint}");
     }
 }

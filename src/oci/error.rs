@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Digest;
+use super::diagnosis::expects_tls;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use crate::failure::{Explain, Fact};
@@ -130,7 +131,7 @@ pub enum ErrorKind {
         source: ManifestError,
     },
     /// The image is there, but not for the platform.
-    #[error("{reference} has no image for {wanted}, only for {}", list(.available))]
+    #[error("{reference} has no image for {wanted}{}", instead(.available))]
     NoPlatform {
         /// What was asked for.
         reference: String,
@@ -263,12 +264,18 @@ impl Explain for Error {
             ErrorKind::Manifest { source: ManifestError::Schema1, .. } => {
                 "push the image again with a current builder".into()
             }
+            ErrorKind::Manifest { what, source: ManifestError::Malformed { .. } } => {
+                format!("look at what answers for {what}: a login page or a proxy may stand in for the registry; else push the image again")
+            }
             ErrorKind::Manifest { .. } => "push the image again".into(),
             ErrorKind::NoPlatform { available, .. } if available.is_empty() => {
                 "the index names no platform at all: push the image again".into()
             }
             ErrorKind::NoPlatform { available, .. } => {
-                format!("build the image for that platform, or ask for `{}`", available[0])
+                match available.iter().find(|platform| platform.is_named()) {
+                    Some(platform) => format!("build the image for that platform, or ask for `{platform}`"),
+                    None => "build the image for that platform, or ask for none".into(),
+                }
             }
             ErrorKind::NotFound { repository_unknown: true, .. } => {
                 "check the repository's name; private registries say the same without a login".into()
@@ -284,9 +291,25 @@ impl Explain for Error {
             ErrorKind::UnsafeLogin { host, .. } => {
                 format!("let {host} name an https token service, or remove its credentials")
             }
-            ErrorKind::Unreachable { source, .. } => return source.hint(),
-            ErrorKind::Redirect { .. } | ErrorKind::Refused { .. } | ErrorKind::SizeMismatch { .. } | ErrorKind::TooLarge { .. } => {
-                return None;
+            ErrorKind::Unreachable { host, source: net::Error::ServerSpeaksTls { .. } } => speaks_tls(host),
+            ErrorKind::Unreachable { host, source } => source.hint().unwrap_or_else(|| {
+                format!("run again; if it happens each time, look at the logs of {host} and of the proxies in front of it")
+            }),
+            ErrorKind::Redirect { host, .. } => {
+                format!("let whoever runs {host} redirect to an https address that this machine reaches")
+            }
+            ErrorKind::Refused { host, message, .. } if expects_tls(message.as_deref()) => speaks_tls(host),
+            ErrorKind::Refused { host, status, .. } if *status >= 500 => {
+                format!("look at the logs of {host} and of the proxies in front of it, and run again later")
+            }
+            ErrorKind::Refused { host, .. } => {
+                format!("check that {host} is a registry, and that the reference is right")
+            }
+            ErrorKind::SizeMismatch { .. } => {
+                "a proxy or the registry alters bytes: pull again past the proxy, or push the image again".into()
+            }
+            ErrorKind::TooLarge { .. } => {
+                "check that the reference names an image: what came is larger than any manifest may be".into()
             }
         })
     }
@@ -464,10 +487,29 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", (duration.as_secs_f64() * 10.0).ceil() / 10.0)
 }
 
+fn speaks_tls(host: &str) -> String {
+    format!(
+        "{host} speaks TLS: set `plain-http: false` for it under `registries`, or give --plain-http=false"
+    )
+}
+
+fn instead(platforms: &[Platform]) -> String {
+    if platforms.iter().any(Platform::is_named) {
+        format!(", only for {}", list(platforms))
+    } else {
+        " and names no platform at all".into()
+    }
+}
+
 fn list(platforms: &[Platform]) -> String {
-    if platforms.is_empty() {
+    if platforms.iter().all(|platform| !platform.is_named()) {
         return "no platform at all".into();
     }
-    let names: Vec<_> = platforms.iter().take(20).map(ToString::to_string).collect();
+    let names: Vec<_> = platforms
+        .iter()
+        .filter(|platform| platform.is_named())
+        .take(20)
+        .map(ToString::to_string)
+        .collect();
     names.join(", ")
 }

@@ -76,6 +76,14 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// Says whether it names an operating system or an architecture: artifacts, and images made from nothing, don't.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !self.os.is_empty() || !self.architecture.is_empty()
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

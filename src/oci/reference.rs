@@ -98,6 +98,12 @@ impl FromStr for Reference {
                 None => return Err(refuse("the repository is missing after the address".into())),
             },
         };
+        if parsed.repository().chars().any(|c| c.is_ascii_uppercase()) {
+            return Err(refuse(format!(
+                "the repository `{}` has upper-case letters",
+                parsed.repository()
+            )));
+        }
         if let Some(port) = port(&registry)
             && port.parse::<u16>().is_err()
         {
@@ -261,6 +267,7 @@ mod tests {
             "[::1]",
             "ghcr.io/",
             "ghcr.io/../etc",
+            "ACME/web",
         ]
         .into_iter()
         .map(|text| {

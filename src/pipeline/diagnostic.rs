@@ -105,11 +105,11 @@ impl Diagnostic {
         self
     }
 
-    /// Leaves the source line out, because it may hold a secret.
+    /// Shows stars instead of the value, and nothing of what stands around it but its key.
     #[must_use]
-    pub fn without_excerpt(mut self) -> Self {
-        if let Some(place) = &mut self.place {
-            place.excerpt = None;
+    pub fn starred(mut self) -> Self {
+        if let Some(excerpt) = self.place.as_mut().and_then(|place| place.excerpt.as_mut()) {
+            excerpt.star();
         }
         self
     }
@@ -259,6 +259,30 @@ impl Excerpt {
         Self::window(&text, indent, width)
     }
 
+    fn star(&mut self) {
+        let mut column = 0;
+        let before: String = self
+            .text
+            .chars()
+            .take_while(|character| {
+                column += character.width().unwrap_or(0);
+                column <= self.indent
+            })
+            .collect();
+        let key = before.rfind(['{', ',', '[']).map(|at| &before[at + 1..]);
+        self.text = match key {
+            Some(key) => format!("… {}***", key.trim_start()),
+            None => format!("{before}***"),
+        };
+        self.width = 3;
+        self.indent = self
+            .text
+            .chars()
+            .filter_map(UnicodeWidthChar::width)
+            .sum::<usize>()
+            - 3;
+    }
+
     /// Keeps the columns around the fault of a line that is too long to show.
     fn window(text: &str, indent: usize, width: usize) -> Self {
         let first = indent.saturating_sub(SHOWN_COLUMNS / 3);
@@ -378,6 +402,21 @@ kinds! {
     WrongType,
 }
 
+impl Kind {
+    /// Says whether the finding ends the reading of the text, so that what follows is unknown.
+    pub fn is_syntax(self) -> bool {
+        matches!(
+            self,
+            Self::Alias
+                | Self::Directive
+                | Self::Syntax
+                | Self::Tab
+                | Self::TooDeep
+                | Self::TooMany
+        )
+    }
+}
+
 /// Puts findings in the order of the text, those without a place first, and drops repetitions.
 pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort_by(|a, b| {
@@ -406,16 +445,12 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
                 && other.len() >= 3
                 && (other.starts_with(&wanted) || wanted.starts_with(&other));
             let distance = strsim::damerau_levenshtein(&wanted, &other);
-            let bound = if related {
-                4
-            } else {
-                1 + wanted.chars().count() / 4
+            let bound = match wanted.chars().count() {
+                0..=2 => 0,
+                _ if related => 8,
+                characters => 1 + characters / 5,
             };
-            (
-                distance,
-                bound.min(other.chars().count().saturating_sub(1).max(1)),
-                candidate,
-            )
+            (distance, bound, candidate)
         })
         .filter(|(distance, bound, _)| distance <= bound)
         .min_by(|a, b| (a.0, a.2).cmp(&(b.0, b.2)))

@@ -5,7 +5,11 @@ use serde_json::{Map as Object, Value as Json, json};
 
 use super::convert::{Context, FromNode};
 use super::diagnostic::{Kind, listed, nearest};
+use super::source::Span;
 use super::tree::{Entry, Node};
+
+/// How much of a map is underlined that lacks a key; of a longer one, its start.
+const WIDEST: usize = 40;
 
 /// Defines a map of the document: a struct, its [`FromNode`] and its JSON Schema.
 ///
@@ -340,8 +344,15 @@ impl<'n> Fields<'n> {
         if let Some(absent) = T::absent() {
             return Some(absent);
         }
-        if self.node.complete {
+        // A misspelt key is noted as such.
+        if self.node.complete && self.misspelt(key).is_none() {
             let span = context.head(self.node);
+            let wide = span.end - span.start > WIDEST;
+            let span = if wide {
+                Span::new(span.start, span.start + 1)
+            } else {
+                span
+            };
             context.push(
                 context
                     .error(
@@ -351,10 +362,7 @@ impl<'n> Fields<'n> {
                     )
                     .labelled(format!("`{key}` is missing"))
                     .caused_by(format!("`{key}` has no default"))
-                    .helped(match self.misspelt(key) {
-                        Some(written) => format!("did you mean `{key}` where `{written}` stands?"),
-                        None => format!("add `{key}: …`"),
-                    }),
+                    .helped(format!("add `{key}: …`")),
             );
         }
         None

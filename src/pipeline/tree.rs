@@ -241,8 +241,21 @@ impl Builder<'_> {
             let (event, span) = match event {
                 Ok((event, span)) => (event, place(&span)),
                 Err(error) => {
-                    self.diagnostics
-                        .extend(syntax::explain(self.source, &error));
+                    let found = syntax::explain(self.source, &error);
+                    // `*: …` is an alias first and then a fault: one is enough.
+                    let line =
+                        |found: &Diagnostic| found.place.as_ref().map(|place| place.start.line);
+                    let aliases: Vec<_> = self
+                        .diagnostics
+                        .iter()
+                        .filter(|found| found.kind == Kind::Alias)
+                        .map(line)
+                        .collect();
+                    self.diagnostics.extend(
+                        found
+                            .into_iter()
+                            .filter(|found| !aliases.contains(&line(found))),
+                    );
                     self.abandon();
                     return;
                 }
@@ -307,7 +320,10 @@ impl Builder<'_> {
                         format!("`*{name}` refers to an anchor that does not exist"),
                     )
                     .caused_by("in YAML a value that starts with `*` is a reference to an anchor `&name` above it")
-                    .helped(format!("if it is text or a pattern, quote it: `\"*{name}\"`")),
+.helped(match name.strip_suffix(':') {
+                        Some(key) => format!("if it is a key, quote it: `\"*{key}\":`"),
+                        None => format!("if it is text or a pattern, quote it: `\"*{name}\"`"),
+                    }),
                 );
                 self.placeholder(span);
             }

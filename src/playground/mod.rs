@@ -26,7 +26,8 @@ use crate::trust::sign::SigningKey;
 
 /// What a playground is made of.
 pub struct Config {
-    /// A folder for the public key. It is made if it is missing; only what the playground puts into it is removed.
+    /// A folder for the public key, of this playground alone. It is made if it is missing, and removed unless it
+    /// holds something else by then.
     pub folder: PathBuf,
     /// The registry.
     pub registry: registry::Config,
@@ -59,11 +60,7 @@ impl Playground {
         let trusted = SigningKey::generate().map_err(SeedError::Sign)?;
         let stranger = SigningKey::generate().map_err(SeedError::Sign)?;
         seed::seed(&registry, &trusted, &stranger, config.signed_at)?;
-        // The port is this run's alone, and so is a folder that is named for it.
-        let folder = config
-            .folder
-            .join(format!("playground-{}", registry.address().port()));
-        let key = KeyFile::create(folder, &trusted.public_pem())?;
+        let key = KeyFile::create(config.folder, &trusted.public_pem())?;
         Ok(Self {
             registry,
             service,
@@ -145,7 +142,7 @@ pub enum PlaygroundError {
 impl Explain for PlaygroundError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Key { .. } => Some("name a writable folder with --cache DIR".into()),
+            Self::Key { .. } => Some("name a writable folder for temporary files with TMPDIR".into()),
             Self::Listen(_) if cfg!(target_family = "wasm") => Some(
                 "the playground needs a native run: a component cannot listen; leave `playground: true` out, or run `shipgate` itself".into(),
             ),
@@ -180,8 +177,6 @@ impl KeyFile {
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let path = folder.join("playground.pub");
         let file = Self { folder, path };
-        // A killed run with the same port may have left one.
-        let _ = std::fs::remove_file(&file.path);
         OpenOptions::new()
             .write(true)
             .create_new(true)

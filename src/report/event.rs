@@ -343,6 +343,20 @@ impl Emitter {
         }
     }
 
+    /// Returns the same emitter for waits and warnings alone; the rest goes nowhere.
+    #[must_use]
+    pub fn of_waits(&self) -> Self {
+        let sink = Arc::clone(&self.sink);
+        Self {
+            sink: Arc::new(move |event| {
+                if matches!(event.detail, Detail::Waiting { .. } | Detail::Warned { .. }) {
+                    sink(event);
+                }
+            }),
+            ..self.clone()
+        }
+    }
+
     /// Returns the time since the run began, as events carry it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -369,4 +383,20 @@ impl fmt::Debug for Emitter {
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emitter_of_waits_passes_on_nothing_else() {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let emitter = Emitter::new(move |event| sender.send(event.detail).unwrap()).of_waits();
+        emitter.emit(Detail::StepSkipped { reason: "x".into() });
+        let on = "a registry".to_owned();
+        emitter.of_step("a").emit(Detail::Waiting { on });
+        assert!(matches!(heard.try_recv(), Ok(Detail::Waiting { .. })));
+        assert!(heard.try_recv().is_err());
+    }
 }

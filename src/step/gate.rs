@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use url::Url;
 
+use crate::gate::{self, Settings, Spec, SpecError};
 use crate::pipeline::address::{HeaderName, HostPort, Name};
 use crate::pipeline::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use crate::pipeline::diagnostic::Kind;
@@ -14,7 +16,7 @@ use crate::pipeline::scalar::{Count, Pattern, Size, duration_text};
 use crate::pipeline::secret::SecretText;
 use crate::pipeline::source::{Span, Spanned};
 use crate::pipeline::tree::Node;
-use url::Url;
+use crate::probe::{Comparison, JsonTest, Statuses};
 
 record! {
     /// Watches a service until it is good, or is not, or that cannot be told.
@@ -112,8 +114,8 @@ record! {
         method: Method = Method::Get,
         /// Headers to send; their values may hold secrets.
         headers: Map<HeaderName, SecretText> = Map::default(),
-        /// The status that is good: a number, a class such as `2xx`, or a list of them.
-        status: OneOrMany<Status> = OneOrMany(vec![Status::Class(2)]),
+        /// The status that is good: a number, a class such as `2xx`, a range such as `200-399`, or a list of them.
+        status: OneOrMany<Status> = OneOrMany(vec![Status("2xx".to_owned())]),
         /// What the body must hold.
         body: Option<Body>,
         /// What a value in a JSON body must be.
@@ -154,49 +156,31 @@ choice! {
     }
 }
 
-/// A status or a class of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Status {
-    /// All that start with this digit: 2 for `2xx`.
-    Class(u16),
-    /// This one.
-    Exactly(u16),
-}
-
-impl Status {
-    /// Says whether a status is meant.
-    #[must_use]
-    pub fn holds(self, status: u16) -> bool {
-        match self {
-            Self::Class(class) => status / 100 == class,
-            Self::Exactly(exact) => status == exact,
-        }
-    }
-}
+/// A status, a class or a range of them: `200`, `2xx`, `200-399`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status(pub String);
 
 impl FromScalar for Status {
     const WHAT: &'static str = "an HTTP status";
     const EXAMPLE: &'static str = "200";
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
-        match (class.map(str::parse), text.parse()) {
-            (Some(Ok(class @ 1..=5)), _) => Ok(Self::Class(class)),
-            (None, Ok(status @ 100..=599)) => Ok(Self::Exactly(status)),
-            _ => Err(Problem::new(
-                "a status is a number from 100 to 599, or a class such as `2xx`",
+        match Statuses::try_new([text]) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(Problem::new(
+                "a status is a number from 100 to 599, a class such as `2xx` or a range such as `200-399`",
             )),
         }
     }
 
     fn stand_in() -> Self {
-        Self::Class(2)
+        Self("2xx".to_owned())
     }
 
     fn scalar_schema() -> Schema {
         json_schema!({"anyOf": [
             {"type": "integer", "minimum": 100, "maximum": 599},
-            {"type": "string", "pattern": "^([1-5][0-9][0-9]|[1-5](xx|XX))$"}
+            {"type": "string", "pattern": "^[1-5]([0-9][0-9](-[1-5][0-9][0-9])?|xx)$"}
         ]})
     }
 }
@@ -219,117 +203,89 @@ record! {
 record! {
     /// What a value in a JSON body must be.
     pub struct JsonRule("`json`") {
-        /// Where the value is: keys and indexes from the root, for instance `$.checks[0].status`.
-        path: JsonPath,
-        /// What it must be. A number or boolean without quotes is one, everything else is text.
-        equals: JsonValue,
+        /// Where the value is, as a JSONPath of RFC 9535: `$.checks[0].status`.
+        path: Spanned<String>,
+        /// It is this. A number or boolean without quotes is one, everything else is text.
+        equals: Option<JsonValue>,
+        /// It is there, and not this.
+        not_equals: Option<JsonValue>,
+        /// It is a number above this one.
+        above: Option<Number>,
+        /// It is a number below this one.
+        below: Option<Number>,
+        /// It is there, or it is not.
+        exists: Option<bool>,
     }
-    later = ["matches", "below", "above", "exists", "contains"];
+    later = ["matches", "contains"];
+    check = check_json;
 }
 
-/// A way from the root of a JSON document to one value.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct JsonPath(pub Vec<JsonStep>);
-
-/// One step of a [`JsonPath`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum JsonStep {
-    /// Into an array.
-    Index(usize),
-    /// Into an object.
-    Key(String),
-}
-
-impl JsonPath {
-    /// Finds the value.
+impl JsonRule {
+    /// Returns what is asked of the value.
     #[must_use]
-    pub fn find<'v>(&self, root: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
-        self.0.iter().try_fold(root, |value, step| match step {
-            JsonStep::Index(index) => value.get(index),
-            JsonStep::Key(key) => value.get(key),
-        })
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        let equals = self
+            .equals
+            .iter()
+            .map(|value| Comparison::Equals(value.0.clone()));
+        let not_equals = self
+            .not_equals
+            .iter()
+            .map(|value| Comparison::NotEquals(value.0.clone()));
+        let above = self.above.map(|number| Comparison::Above(number.0));
+        let below = self.below.map(|number| Comparison::Below(number.0));
+        let exists = self.exists.map(Comparison::Exists);
+        equals
+            .chain(not_equals)
+            .chain(above)
+            .chain(below)
+            .chain(exists)
+            .collect()
     }
 }
 
-impl std::fmt::Display for JsonPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("$")?;
-        for step in &self.0 {
-            match step {
-                JsonStep::Index(index) => write!(f, "[{index}]")?,
-                JsonStep::Key(key) if is_plain_key(key) => write!(f, ".{key}")?,
-                JsonStep::Key(key) => write!(f, "['{key}']")?,
-            }
-        }
-        Ok(())
+fn check_json(rule: &JsonRule, _: &Node, context: &mut Context<'_>) {
+    if !rule.path.known {
+        return;
+    }
+    if let Err(error) = JsonTest::try_new(&rule.path.value, rule.comparisons()) {
+        context.push(
+            context
+                .error(
+                    Kind::BadValue,
+                    rule.path.span,
+                    "the JSON rule cannot be asked",
+                )
+                .caused_by(error.to_string())
+                .helped(error.hint()),
+        );
     }
 }
 
-fn is_plain_key(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-}
+/// A number with or without a fraction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(pub f64);
 
-impl FromScalar for JsonPath {
-    const WHAT: &'static str = "a path into JSON";
-    const EXAMPLE: &'static str = "$.status";
-    const SHAPE: Shape = Shape::Text;
+impl FromScalar for Number {
+    const WHAT: &'static str = "a number";
+    const EXAMPLE: &'static str = "0.5";
+    const SHAPE: Shape = Shape::Number;
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        let form = "a path is made of `.key`, `['key']` and `[0]` from the root `$`";
-        let mut rest = text.strip_prefix('$').unwrap_or(text);
-        let mut steps = Vec::new();
-        let mut first = rest.len() == text.len();
-        if text.is_empty() {
-            return Err(Problem::new(form));
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Self(number)),
+            _ => Err(Problem::new(
+                "a number is written in digits, with a point before the fraction",
+            )),
         }
-        while !rest.is_empty() {
-            if let Some(inner) = rest.strip_prefix('[') {
-                let Some((index, tail)) = inner.split_once(']') else {
-                    return Err(Problem::new("a `[` is not closed").helped("add the `]`"));
-                };
-                let quoted = ['\'', '"']
-                    .iter()
-                    .find_map(|quote| index.strip_prefix(*quote)?.strip_suffix(*quote));
-                steps.push(match (quoted, index.parse()) {
-                    (Some(key), _) => JsonStep::Key(key.to_owned()),
-                    (None, Ok(index)) => JsonStep::Index(index),
-                    _ => {
-                        return Err(Problem::new(format!(
-                            "`[{index}]` is neither an index nor a key in quotes; {form}"
-                        )));
-                    }
-                });
-                rest = tail;
-            } else {
-                let tail = match rest.strip_prefix('.') {
-                    Some(tail) => tail,
-                    None if first => rest,
-                    None => return Err(Problem::new(form)),
-                };
-                let end = tail.find(['.', '[']).unwrap_or(tail.len());
-                if !is_plain_key(&tail[..end]) {
-                    return Err(Problem::new(format!(
-                        "`{}` is not a key; {form}",
-                        &tail[..end]
-                    )));
-                }
-                steps.push(JsonStep::Key(tail[..end].to_owned()));
-                rest = &tail[end..];
-            }
-            first = false;
-        }
-        Ok(Self(steps))
     }
 
     fn stand_in() -> Self {
-        Self(Vec::new())
+        Self(1.0)
     }
 
     fn scalar_schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1})
+        json_schema!({"type": "number"})
     }
 }
 
@@ -371,8 +327,76 @@ record! {
     short = address;
 }
 
+/// Checks a gate; what its own module refuses besides is noted only if nothing else is wrong with it.
 fn check(gate: &Gate, node: &Node, context: &mut Context<'_>) {
+    let before = context.count();
     check_times(gate, context);
+    check_names(gate, node, context);
+    let times = [&gate.within, &gate.every, &gate.start_after, &gate.hold];
+    if context.count() > before || !node.complete || times.iter().any(|time| !time.known) {
+        return;
+    }
+    // A probe that could not be read leaves a gate that is not the one that was meant.
+    let written = node
+        .entry("probes")
+        .and_then(Node::mapping)
+        .map_or(0, <[_]>::len);
+    if written != gate.probes.len() {
+        return;
+    }
+    for error in Spec::try_new(gate.settings()).err().unwrap_or_default() {
+        let span = match node.entry("within") {
+            Some(within) if matches!(error, SpecError::NeverPasses { .. }) => within.span,
+            _ => context.head(node),
+        };
+        context.push(
+            context
+                .error(Kind::Inconsistent, span, "the gate cannot do what it says")
+                .caused_by(error.to_string())
+                .helped(error.hint()),
+        );
+    }
+}
+
+impl Gate {
+    /// Returns what the gate's own module takes.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let names = |list: &Option<Vec<Spanned<Name>>>| -> Vec<String> {
+            list.iter()
+                .flatten()
+                .map(|name| name.value.0.clone())
+                .collect()
+        };
+        Settings {
+            within: self.within.value,
+            every: self.every.value,
+            start_after: self.start_after.value,
+            hold: self.hold.value,
+            probes: self
+                .probes
+                .iter()
+                .map(|(name, probe)| {
+                    (
+                        name.value.0.clone(),
+                        gate::Rule::Consecutive(probe.rule.consecutive.0),
+                    )
+                })
+                .collect(),
+            pass: self.pass.as_ref().map(|pass| gate::Pass {
+                all: names(&pass.all),
+                any: names(&pass.any),
+                at_least: pass.at_least.as_ref().map(|some| {
+                    let of = some.of.iter().map(|name| name.value.0.clone()).collect();
+                    (some.count.value.0, of)
+                }),
+            }),
+            control: self.control.is_some(),
+        }
+    }
+}
+
+fn check_names(gate: &Gate, node: &Node, context: &mut Context<'_>) {
     let probes = node.entry("probes");
     let declared: Vec<String> = probes
         .and_then(Node::mapping)

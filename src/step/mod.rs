@@ -57,6 +57,20 @@ impl Verb {
     }
 }
 
+/// Finds what could never work although each part of it is well formed. Values that are not known
+/// before a run are left aside.
+///
+/// # Errors
+/// The first step that could never work.
+pub fn validate(document: &Document) -> Result<(), Failure> {
+    for step in document.all_steps() {
+        if let Verb::Gate(gate) = &step.verb {
+            watch::Watch::new(gate).map_err(|failure| failure.fact("step", &step.id.value.0))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the steps of a document ready to run.
 ///
 /// # Errors
