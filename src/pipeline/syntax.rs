@@ -125,15 +125,22 @@ fn is_tab(kind: &ErrorKind) -> bool {
 }
 
 fn tab(source: &Source, offset: usize) -> Diagnostic {
-    let run = source.text()[offset..]
+    // Some faults are reported where the value began that the tab follows.
+    let text = &source.text()[offset..];
+    let found = text.find('\t').map_or(offset, |at| offset + at);
+    let run = source.text()[found..]
         .bytes()
         .take_while(|byte| *byte == b'\t')
-        .count()
-        .max(1);
+        .count();
+    let span = if run > 0 {
+        Span::new(found, found + run)
+    } else {
+        one_character(source, offset)
+    };
     Diagnostic::at(
         Kind::Tab,
         source,
-        Span::new(offset, offset + run),
+        span,
         "a tab stands where YAML takes spaces only",
     )
     .caused_by("YAML reads structure from indentation, and tabs have no agreed width")
