@@ -371,15 +371,28 @@ impl Explain for Error {
         if let Some(endpoint) = self.endpoint() {
             facts.push(Fact::new("host", &endpoint.host));
             facts.push(Fact::new("port", endpoint.port));
-            facts.extend(endpoint.address.map(|address| Fact::new("address", address)));
+            facts.extend(
+                endpoint
+                    .address
+                    .map(|address| Fact::new("address", address)),
+            );
         }
         match self {
-            Self::BodyInterrupted { url, received, expected, .. } => {
+            Self::BodyInterrupted {
+                url,
+                received,
+                expected,
+                ..
+            } => {
                 facts.push(Fact::new("url", url));
                 facts.push(Fact::new("offset", received));
                 facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
             }
-            Self::BodyTooLarge { url, limit, expected } => {
+            Self::BodyTooLarge {
+                url,
+                limit,
+                expected,
+            } => {
                 facts.push(Fact::new("url", url));
                 facts.push(Fact::new("limit", limit));
                 facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
@@ -387,12 +400,19 @@ impl Explain for Error {
             Self::CertificateExpired { not_after, .. } => {
                 facts.extend(not_after.as_ref().map(|time| Fact::new("not-after", time)));
             }
-            Self::CertificateName { endpoint, presented } => {
+            Self::CertificateName {
+                endpoint,
+                presented,
+            } => {
                 facts.push(Fact::new("expected", &endpoint.host));
                 facts.push(Fact::new("found", name_list(presented)));
             }
             Self::CertificateNotYetValid { not_before, .. } => {
-                facts.extend(not_before.as_ref().map(|time| Fact::new("not-before", time)));
+                facts.extend(
+                    not_before
+                        .as_ref()
+                        .map(|time| Fact::new("not-before", time)),
+                );
             }
             Self::CertificateUnknownIssuer { issuer, .. } => {
                 facts.extend(issuer.as_ref().map(|name| Fact::new("issuer", name)));

@@ -180,7 +180,8 @@ impl Client {
         let (head, incoming) = answer.into_parts();
         let facts = head.extensions.get::<Arc<Facts>>();
         let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
-        if head.status == StatusCode::BAD_REQUEST && facts.is_some_and(|facts| facts.is_tls_server())
+        if head.status == StatusCode::BAD_REQUEST
+            && facts.is_some_and(|facts| facts.is_tls_server())
         {
             return Err(Error::ServerSpeaksTls { endpoint });
         }

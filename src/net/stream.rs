@@ -77,7 +77,11 @@ impl FirstBytes {
     pub(super) fn shown(&self) -> String {
         const SHOWN: usize = 16;
         let bytes = self.bytes();
-        bytes.get(..SHOWN).unwrap_or(bytes).escape_ascii().to_string()
+        bytes
+            .get(..SHOWN)
+            .unwrap_or(bytes)
+            .escape_ascii()
+            .to_string()
     }
 
     pub(super) fn are_http(&self) -> bool {

@@ -278,7 +278,9 @@ async fn http_to_a_tls_server_that_answers_in_words_says_so_too() {
         assert!(matches!(error, Error::ServerSpeaksTls { .. }), "{error}");
     }
     let address = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno").await;
-    let response = client(Config::default()).send(get(&format!("http://{address}/"))).await;
+    let response = client(Config::default())
+        .send(get(&format!("http://{address}/")))
+        .await;
     assert_eq!(response.unwrap().status, StatusCode::BAD_REQUEST);
 }
 
