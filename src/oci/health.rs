@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
-use super::transport::{Attempts, Call};
+use super::transport::{Attempts, Call, ERROR_BODY};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.
@@ -87,10 +87,16 @@ impl Client {
         let (access, challenge) = match answer.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenges = usable(&answer)?;
+                answer.text(ERROR_BODY).await;
                 let access = self.try_login(&call, &challenges).await?;
                 (access, Some(in_words(&challenges)))
             }
-            status if status.is_success() => (Access::Open, None),
+            status if status.is_success() => {
+                // Read to its end, so that the connection serves the next request and every byte
+                // that was sent is a byte that was counted.
+                answer.text(ERROR_BODY).await;
+                (Access::Open, None)
+            }
             _ => {
                 // One more request, for the retries and the words that every error has.
                 self.transport.send(&call).await?;
@@ -112,7 +118,10 @@ impl Client {
             return Ok(Access::NeedsLogin);
         }
         match self.transport.send_after(call, challenges).await {
-            Ok(_) => Ok(Access::LoggedIn),
+            Ok(answer) => {
+                answer.text(ERROR_BODY).await;
+                Ok(Access::LoggedIn)
+            }
             Err(error) => match error.kind() {
                 ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. } => {
                     Ok(Access::LoginRefused {
