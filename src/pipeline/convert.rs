@@ -326,6 +326,9 @@ impl<T: FromScalar> FromNode for Spanned<T> {
                 let what = T::WHAT.split_once(' ').map_or(T::WHAT, |(_, noun)| noun);
                 let shown: String = text.value.chars().take(80).collect();
                 let message = match problem.kind {
+                    Kind::PlainSecret => {
+                        format!("{} with credentials stands in the document", T::WHAT)
+                    }
                     Kind::UnknownValue => format!("unknown {what} `{shown}`"),
                     Kind::NotSupported => {
                         format!("the {what} `{shown}` is not supported by this version")
@@ -349,6 +352,9 @@ impl<T: FromScalar> FromNode for Spanned<T> {
                     .caused_by(problem.cause)
                     .helped(help);
                 diagnostic.suggestion = problem.suggestion;
+                if problem.kind == Kind::PlainSecret {
+                    diagnostic = diagnostic.starred();
+                }
                 context.push(diagnostic);
                 None
             }

@@ -3,12 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use unicode_width::UnicodeWidthChar;
 
+pub use super::excerpt::Excerpt;
 use super::source::{Position, Source, Span};
-
-/// Columns of a source line that are shown around the fault.
-const SHOWN_COLUMNS: usize = 110;
 
 /// A finding about a document.
 ///
@@ -51,7 +48,7 @@ impl Diagnostic {
             severity: Severity::Error,
             file: file.to_owned(),
             place: None,
-            message: message.into(),
+            message: visible(&message.into()),
             label: None,
             cause: None,
             help: None,
@@ -62,21 +59,21 @@ impl Diagnostic {
     /// Says what stands under the caret.
     #[must_use]
     pub fn labelled(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(visible(&label.into()));
         self
     }
 
     /// Says why.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(visible(&cause.into()));
         self
     }
 
     /// Says which edit helps.
     #[must_use]
     pub fn helped(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(&help.into()));
         self
     }
 
@@ -209,104 +206,17 @@ impl Place {
     }
 }
 
-/// A line of the document as it is shown: tabs widened, control characters replaced, long lines cut.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Excerpt {
-    /// The text.
-    pub text: String,
-    /// How many terminal columns stand before the fault.
-    pub indent: usize,
-    /// How many terminal columns the fault takes on this line, at least one.
-    pub width: usize,
-}
-
-impl Excerpt {
-    /// Cuts a line around the bytes from `start` to `end`, which may lie behind the line's end.
-    fn cut(line: &str, start: usize, end: usize) -> Self {
-        let mut text = String::new();
-        let (mut column, mut indent, mut after) = (0, None, None);
-        for (offset, character) in line.char_indices() {
-            if offset >= start {
-                indent.get_or_insert(column);
-            }
-            if offset >= end {
-                after.get_or_insert(column);
-            }
-            match character {
-                '\t' => {
-                    text.push_str("    ");
-                    column += 4;
-                }
-                control if control.is_control() => {
-                    text.push('\u{fffd}');
-                    column += 1;
-                }
-                other => {
-                    text.push(other);
-                    column += other.width().unwrap_or(0);
-                }
-            }
-        }
-        let indent = indent.unwrap_or(column);
-        let width = after.unwrap_or(column).saturating_sub(indent).max(1);
-        if column <= SHOWN_COLUMNS {
-            return Self {
-                text,
-                indent,
-                width,
-            };
-        }
-        Self::window(&text, indent, width)
-    }
-
-    fn star(&mut self) {
-        let mut column = 0;
-        let before: String = self
-            .text
-            .chars()
-            .take_while(|character| {
-                column += character.width().unwrap_or(0);
-                column <= self.indent
-            })
-            .collect();
-        let key = before.rfind(['{', ',', '[']).map(|at| &before[at + 1..]);
-        self.text = match key {
-            Some(key) => format!("… {}***", key.trim_start()),
-            None => format!("{before}***"),
-        };
-        self.width = 3;
-        self.indent = self
-            .text
-            .chars()
-            .filter_map(UnicodeWidthChar::width)
-            .sum::<usize>()
-            - 3;
-    }
-
-    /// Keeps the columns around the fault of a line that is too long to show.
-    fn window(text: &str, indent: usize, width: usize) -> Self {
-        let first = indent.saturating_sub(SHOWN_COLUMNS / 3);
-        let mut shown = String::new();
-        let (mut column, mut skipped, mut cut) = (0, 0, false);
-        for character in text.chars() {
-            if column < first {
-                skipped = column + character.width().unwrap_or(0);
-            } else if column - first < SHOWN_COLUMNS {
-                shown.push(character);
-            } else {
-                cut = true;
-            }
-            column += character.width().unwrap_or(0);
-        }
-        let lead = if first > 0 { "…" } else { "" };
-        let trail = if cut { "…" } else { "" };
-        let indent = indent - skipped + lead.chars().count();
-        Self {
-            text: format!("{lead}{shown}{trail}"),
-            indent,
-            width: width.min(SHOWN_COLUMNS.saturating_sub(indent).max(1)),
+/// Writes control characters as escapes: a value that is quoted must not move the cursor.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
         }
     }
+    shown
 }
 
 macro_rules! kinds {
@@ -508,7 +418,7 @@ mod tests {
             .take(excerpt.width)
             .collect();
         assert_eq!(shown, "bad");
-        assert!(excerpt.text.chars().count() <= SHOWN_COLUMNS + 2);
+        assert!(excerpt.text.chars().count() <= super::super::excerpt::SHOWN_COLUMNS + 2);
     }
 
     #[test]

@@ -5,15 +5,20 @@
 //! and no variable by itself: see [`Given`].
 
 pub mod address;
+mod builder;
 pub mod condition;
+mod condition_parser;
 pub mod convert;
 pub mod diagnostic;
+mod excerpt;
+mod fields;
 mod inputs;
 pub mod interpolate;
 pub mod map;
 pub mod mask;
 pub mod model;
 mod names;
+mod quantity;
 pub mod record;
 pub mod scalar;
 mod schema;

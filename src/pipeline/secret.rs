@@ -140,6 +140,11 @@ impl SecretUrl {
                     } else {
                         "write for instance `https://hooks.example/T000/B000`"
                     });
+                let diagnostic = if value.expose().contains('@') {
+                    diagnostic.starred()
+                } else {
+                    diagnostic
+                };
                 context.push(diagnostic);
                 return None;
             }

@@ -78,7 +78,7 @@ fn one(source: &Source, offset: usize, error: &ScanError) -> Diagnostic {
             in_brackets(source, offset, syntax("this cannot stand inside brackets"))
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidMappingValueWhitespace => colon(source, offset),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => syntax("a key has no `:`")
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => Diagnostic::at(Kind::Syntax, source, Span::new(offset, line_start + line.trim_end().len().max(offset - line_start)), "a key has no `:`")
             .caused_by("a line among keys has to be `key: value`, with a space after the colon")
             .helped("add `: ` after the key, or indent the line if it belongs to the value above"),
         ErrorKind::ExpectedBlockMappingKey => list_item_or(source, offset, syntax("this line does not fit the lines above it"))

@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
-use super::gate::{self as document, Gate, HttpProbe, Question, TcpProbe};
+use super::gate::Gate;
 use super::headers::headers;
+use super::question::{self as document, HttpProbe, Question, TcpProbe};
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;

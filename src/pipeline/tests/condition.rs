@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::pipeline::Kind;
 use crate::pipeline::convert::Context;
-use crate::pipeline::interpolate::{Declared, Scope};
+use crate::pipeline::interpolate::{Declared, InputText, Scope};
 use crate::pipeline::names::Names;
+use crate::pipeline::scalar::InputType;
 use crate::pipeline::tree;
 use crate::pipeline::{Diagnostic, Source};
 

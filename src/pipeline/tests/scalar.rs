@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
+use crate::pipeline::quantity::{LONGEST, SIZES};
 
 proptest! {
     #[test]
