@@ -84,14 +84,15 @@ impl Client {
             .get("docker-distribution-api-version")
             .and_then(|value| value.to_str().ok())
             .map(|value| value.chars().take(60).collect());
+        // Bodies are read to their end, so that connections can be used again and bytes are counted.
         let (access, challenge) = match answer.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenges = usable(&answer)?;
+                answer.text(ERROR_BODY).await;
                 let access = self.try_login(&call, &challenges).await?;
                 (access, Some(in_words(&challenges)))
             }
             status if status.is_success() => {
-                // Read to its end, so that the connection can be used again and the bytes are counted.
                 answer.text(ERROR_BODY).await;
                 (Access::Open, None)
             }
@@ -116,7 +117,10 @@ impl Client {
             return Ok(Access::NeedsLogin);
         }
         match self.transport.send_after(call, challenges).await {
-            Ok(_) => Ok(Access::LoggedIn),
+            Ok(answer) => {
+                answer.text(ERROR_BODY).await;
+                Ok(Access::LoggedIn)
+            }
             Err(error) => match error.kind() {
                 ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. } => {
                     Ok(Access::LoginRefused {
