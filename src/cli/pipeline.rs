@@ -49,10 +49,19 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
         .report
         .as_deref()
         .map_or(Ok(()), |folder| session.write_report(folder));
+    if opened.playground.is_some() && session.prints_data() {
+        session.printer.note(NEXT);
+    }
     opened.close().await;
     let failures = [locked, reported].into_iter().filter_map(Result::err);
     Ok(session.fall_back(exit, failures))
 }
+
+/// What a newcomer is told after a run in the playground.
+const NEXT: &str = "
+next: `shipgate examples/failing.yml` shows a gate that fails, `shipgate examples/refused.yml` a signature that is refused
+      `shipgate plan PIPELINE` says what a run would do and touch, `shipgate init` writes a first pipeline of your own
+      docs/pipeline.md describes every key";
 
 /// Shows what a run would do.
 ///

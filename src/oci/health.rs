@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
-use super::transport::{Attempts, Call};
+use super::transport::{Attempts, Call, ERROR_BODY};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.
@@ -90,7 +90,11 @@ impl Client {
                 let access = self.try_login(&call, &challenges).await?;
                 (access, Some(in_words(&challenges)))
             }
-            status if status.is_success() => (Access::Open, None),
+            status if status.is_success() => {
+                // Read to its end, so that the connection can be used again and the bytes are counted.
+                answer.text(ERROR_BODY).await;
+                (Access::Open, None)
+            }
             _ => {
                 // One more request, for the retries and the words that every error has.
                 self.transport.send(&call).await?;

@@ -292,6 +292,7 @@ mod tests {
         [::1]: the repository is missing after the address
         ghcr.io/: the repository is missing
         ghcr.io/../etc: expected host/repository:tag, or host/repository@sha256:…
+        ACME/web: the repository `ACME/web` has upper-case letters
         ");
     }
 

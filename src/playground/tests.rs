@@ -233,15 +233,6 @@ async fn dropping_stops_too() {
 }
 
 #[tokio::test]
-async fn two_playgrounds_share_a_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let (one, two) = tokio::join!(playground(folder.path()), playground(folder.path()));
-    assert_ne!(one.names().key, two.names().key);
-    one.stop().await;
-    assert!(two.names().key.exists());
-}
-
-#[tokio::test]
 async fn an_unwritable_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

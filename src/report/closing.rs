@@ -34,6 +34,9 @@ pub(super) fn lines(report: &Report, voice: &Voice) -> Vec<String> {
         } else {
             voice.paint(Role::Warn, "not delivered")
         };
+        if !notice.delivered && notice.attempts == 0 {
+            return vec![table.row(&notice.target, "not sent")];
+        }
         let attempts = words::count(u64::from(notice.attempts), "attempt", "attempts");
         vec![table.row(&notice.target, &format!("{delivered}, {attempts}"))]
     });
@@ -75,9 +78,9 @@ pub(super) fn verdict(report: &Report, voice: &Voice) -> Vec<String> {
         lines.push(format!("{label} {}", voice.foreign(reason)));
     }
     lines.push(format!(
-        "{}: pipeline {} in {}, exit code {} ({})",
+        "{}: {} in {}, exit code {} ({})",
         voice.paint(role, word),
-        voice.foreign(&report.pipeline),
+        voice.foreign(&words::called(&report.pipeline, &report.run)),
         words::duration(Duration::from_millis(report.took_ms)),
         exit.code,
         exit.name.name()
@@ -157,11 +160,11 @@ impl Table<'_> {
     }
 
     fn image(&self, image: &ImageReport) -> Vec<String> {
-        let mut facts = format!(
-            "from {}, {}",
-            self.voice.foreign(&image.reference),
-            self.voice.foreign(&image.platform)
-        );
+        let mut facts = self.voice.foreign(&image.platform);
+        // An image of the command line is called as it is written.
+        if image.name != image.reference {
+            facts = format!("from {}, {facts}", self.voice.foreign(&image.reference));
+        }
         for (bytes, what) in [(image.fetched, "fetched"), (image.cached, "from the cache")] {
             if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
                 facts += &format!(", {} {what}", words::size(bytes));

@@ -154,8 +154,12 @@ impl PlainRenderer {
                 let widths = steps.iter().map(|step| step.id.chars().count());
                 self.column = widths.max().unwrap_or(0).min(WIDEST_COLUMN);
                 let count = words::count(steps.len() as u64, "step", "steps");
-                let (name, run) = (self.voice.foreign(name), self.voice.foreign(run));
-                return vec![format!("pipeline {name}: {count}, run {run}")];
+                let called = self.voice.foreign(&words::called(name, run));
+                let run = match run.as_str() {
+                    "" => String::new(),
+                    run => format!(", run {}", self.voice.foreign(run)),
+                };
+                return vec![format!("{called}: {count}{run}")];
             }
             Detail::RunFinished { .. } => {
                 return closing::lines(self.summary.report(), &self.voice);
@@ -192,7 +196,8 @@ impl PlainRenderer {
                 format!("{skipped} {}", self.voice.foreign(reason))
             }
             Detail::Waiting { on } => match self.waiting(event.elapsed, on, waited_on) {
-                Some(said) => said,
+                // A registry's client does not know which step it works for.
+                Some(said) => return vec![self.line(step.or_else(|| self.step()), &said)],
                 None => return Vec::new(),
             },
             Detail::BlobStarted { .. } | Detail::BlobProgressed { .. } => return Vec::new(),

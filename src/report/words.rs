@@ -24,6 +24,15 @@ pub fn size(bytes: u64) -> String {
     format!("{} EB", u128::from(bytes) / unit_bytes)
 }
 
+/// Returns what a run is called: a pipeline by its name, a command that runs none by its own.
+pub(super) fn called(name: &str, run: &str) -> String {
+    if run.is_empty() || name == "pipeline" {
+        name.to_owned()
+    } else {
+        format!("pipeline {name}")
+    }
+}
+
 /// Returns a rate in bytes a second, for instance `4.1 MB/s`.
 #[must_use]
 pub fn rate(bytes_per_second: u64) -> String {
@@ -138,6 +147,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_run_is_called_once() {
+        assert_eq!(called("web", "r1"), "pipeline web");
+        assert_eq!(called("pipeline", "r1"), "pipeline");
+        assert_eq!(called("pull", ""), "pull");
+    }
 
     #[test]
     fn sizes_are_decimal_and_round_into_the_next_unit() {

@@ -193,7 +193,14 @@ impl Telling {
             attempts,
             detail: detail.clone(),
         });
-        if delivered || !self.notify.required {
+        if delivered {
+            return Ok(());
+        }
+        if !self.notify.required {
+            context.events.emit(Detail::Warned {
+                message: format!("the {} notice was not delivered", self.target()),
+                hint,
+            });
             return Ok(());
         }
         let message = format!("the {} notice could not be delivered", self.target());

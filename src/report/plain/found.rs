@@ -52,10 +52,15 @@ impl PlainRenderer {
                 ..
             } => {
                 let blobs = words::count(*blobs as u64, "blob", "blobs");
+                // An image of the command line is called as it is written.
+                let written = if image == reference {
+                    String::new()
+                } else {
+                    format!(": {}", self.voice.foreign(reference))
+                };
                 format!(
-                    "{}: {} -> {}  {}, {blobs}, {}",
+                    "{}{written} -> {}  {}, {blobs}, {}",
                     self.voice.foreign(image),
-                    self.voice.foreign(reference),
                     self.digest(digest),
                     self.voice.foreign(platform),
                     words::size(*bytes)
@@ -102,12 +107,15 @@ impl PlainRenderer {
                 detail,
             } => {
                 let (target, detail) = (self.voice.foreign(target), self.voice.foreign(detail));
-                let attempts = words::count(u64::from(*attempts), "attempt", "attempts");
-                if *delivered {
-                    format!("{target}: delivered, {detail}")
-                } else {
-                    let not = self.voice.paint(Role::Warn, "not delivered");
-                    format!("{target}: {not} after {attempts}: {detail}")
+                let counted = words::count(u64::from(*attempts), "attempt", "attempts");
+                match (*delivered, *attempts) {
+                    (true, 0 | 1) => format!("{target}: delivered"),
+                    (true, _) => format!("{target}: delivered after {counted}"),
+                    (false, 0) => format!("{target}: {detail}"),
+                    (false, _) => {
+                        let not = self.voice.paint(Role::Warn, "not delivered");
+                        format!("{target}: {not} after {counted}: {detail}")
+                    }
                 }
             }
             Detail::RegistryChecked {
@@ -138,8 +146,8 @@ impl PlainRenderer {
                 probe,
                 sample,
                 found,
-                took,
-            } => return self.sampled(step, probe, sample, found, *took),
+                ..
+            } => return self.sampled(step, probe, sample, found),
             Detail::SignatureChecked {
                 image,
                 place,
@@ -176,7 +184,6 @@ impl PlainRenderer {
         probe: &str,
         sample: &str,
         found: &str,
-        took: Duration,
     ) -> Option<String> {
         let key = (step.unwrap_or_default().to_owned(), probe.to_owned());
         let changes = self.probes.entry(key).or_default();
@@ -194,8 +201,7 @@ impl PlainRenderer {
         };
         let sample = self.voice.paint(role, &self.voice.foreign(sample));
         let (probe, found) = (self.voice.foreign(probe), self.voice.foreign(found));
-        let took = words::duration(took);
-        let mut said = format!("{probe} is {sample}: {found} ({took})");
+        let mut said = format!("{probe} is {sample}: {found}");
         if last_shown && self.verbosity < Verbosity::Verbose {
             said += "; it keeps changing, further changes are in the report";
         }
