@@ -445,6 +445,19 @@ fn refuse_list(node: &Node, context: &mut Context<'_>) {
             );
         }
         _ => {
+            if node
+                .scalar()
+                .is_some_and(|scalar| scalar.text.contains('\n'))
+            {
+                let span = context.head(node);
+                context.push(
+                    context
+                        .error(Kind::WrongType, span, "expected a list, found text")
+                        .caused_by("a `|` or `>` after a key makes all lines under it one text")
+                        .helped("remove the `|` or `>`"),
+                );
+                return;
+            }
             let example = match node.scalar() {
                 Some(scalar) if !scalar.is_null() => format!("[{text}]"),
                 _ => "[…]".to_owned(),

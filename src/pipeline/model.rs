@@ -76,9 +76,15 @@ impl FromNode for Version {
             format!("version `{text}` is not supported"),
         );
         let diagnostic = match text.trim_start_matches('v') {
-            "1" | "1.0" => diagnostic
-                .caused_by("the version is the number 1")
-                .helped("write `version: 1`, without quotes"),
+            "1" | "1.0" => {
+                diagnostic
+                    .caused_by("the version is the number 1")
+                    .helped(if scalar.plain {
+                        "write `version: 1`"
+                    } else {
+                        "write `version: 1`, without quotes"
+                    })
+            }
             number if number.ends_with(',') => diagnostic
                 .caused_by("the comma is read as a part of the value")
                 .helped("write `version: 1`, without a comma"),
