@@ -143,9 +143,12 @@ impl Explain for Error {
                 "give this user access to the folder, or name another one with `--cache DIR`".into()
             }
             ErrorKind::Missing { .. } => "pull the image first".into(),
-            ErrorKind::DigestMismatch { .. }
-            | ErrorKind::Io { .. }
-            | ErrorKind::SizeMismatch { .. } => return None,
+            ErrorKind::Io { .. } => {
+                "name another folder with `--cache DIR`, or see what is wrong with that path".into()
+            }
+            ErrorKind::DigestMismatch { .. } | ErrorKind::SizeMismatch { .. } => {
+                "a proxy or the registry alters bytes: pull again past the proxy".into()
+            }
         })
     }
 

@@ -276,8 +276,8 @@ impl Local for Cache {
 const MARKER: &str = "oci-layout";
 const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const PARTIAL: &str = "partial";
-/// A day: longer than any transfer of one blob that still goes on, in seconds.
-const OLD_PARTIAL: u64 = 24 * 60 * 60;
+/// An hour: longer than any transfer that still goes on leaves its file alone, in seconds.
+const OLD_PARTIAL: u64 = 60 * 60;
 
 /// Refuses a folder that holds anything but a layout of version 1.
 fn check_kind(root: &Path) -> Result<(), Error> {

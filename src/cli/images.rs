@@ -46,8 +46,13 @@ pub async fn pull(arguments: &PullArgs, session: &Session) -> Result<ExitCode, F
 /// # Errors
 /// A reference, a key or a file that can't be used.
 pub async fn verify(arguments: &VerifyArgs, session: &Session) -> Result<ExitCode, Failure> {
+    // Nothing is written, so that a cache is no must.
+    let nowhere = || std::env::temp_dir().join("shipgate-no-cache");
     let store = StoreArgs {
-        cache: None,
+        cache: session
+            .environment
+            .cache_folder()
+            .or_else(|| Some(nowhere())),
         plain_http: arguments.plain_http,
     };
     let rule = PlatformRule::Preferred(host_platform());

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::failure::Failure;
 use crate::oci::Reference;
 use crate::outcome::ExitCode;
-use crate::pipeline::{Mode, RunNames, Source};
+use crate::pipeline::{Mode, RunNames, Severity, Source};
 
 /// What a first pipeline is made of. Every answer may be missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -82,14 +82,15 @@ pub fn init(arguments: &InitArgs, session: &Session) -> Result<ExitCode, Failure
         Mode::Validate,
         &session.environment,
     );
-    if let Some(found) = checked
+    let mistake = checked
         .diagnostics
-        .first()
-        .filter(|_| checked.document.is_none())
-    {
+        .iter()
+        .find(|found| found.severity == Severity::Error);
+    if let Some(found) = mistake {
         return Err(
             Failure::new(ExitCode::Usage, "the answers make no valid pipeline")
-                .caused_by(found.message.clone()),
+                .caused_by(found.message.clone())
+                .hinted("correct that answer; `shipgate init --help` says what each one is"),
         );
     }
     if to_stdout {
@@ -102,6 +103,7 @@ pub fn init(arguments: &InitArgs, session: &Session) -> Result<ExitCode, Failure
             format!("{} can't be written", arguments.file.display()),
         )
         .caused_by(error.to_string())
+        .hinted("name a file in a folder that this user may write to, or `-` to print it")
     })?;
     let name = arguments.file.display();
     session.printer.note(&format!(
@@ -153,11 +155,15 @@ pub fn first_pipeline(answers: &Answers) -> String {
         .image
         .as_deref()
         .unwrap_or("ghcr.io/acme/web:v1.2.0");
-    let registry = image.parse::<Reference>().map_or_else(
-        |_| image.to_owned(),
-        |reference| reference.repository.registry,
-    );
     let (name, tag) = split_tag(image);
+    // Trust patterns are of the whole name, `docker.io` included.
+    let (registry, repository) = image.parse::<Reference>().map_or_else(
+        |_| (image.to_owned(), name.to_owned()),
+        |reference| {
+            let repository = reference.repository;
+            (repository.registry.clone(), repository.to_string())
+        },
+    );
     let mut text = String::new();
     let mut line = |content: &str| {
         text.push_str(content);
@@ -195,7 +201,7 @@ pub fn first_pipeline(answers: &Answers) -> String {
         line("  images:");
         line(&format!(
             "    {}: {{signed-by: release}}",
-            quoted(name.split('@').next().unwrap_or(name))
+            quoted(&repository)
         ));
         line("");
     }
@@ -318,6 +324,19 @@ mod tests {
         });
         assert!(!text.contains("inputs:"));
         assert!(!text.contains("gate:"));
+    }
+
+    #[test]
+    fn a_short_name_is_trusted_by_its_whole_one() {
+        let text = first_pipeline(&Answers {
+            image: Some("acme/web".into()),
+            key: Some("release.pub".into()),
+            ..Answers::default()
+        });
+        assert!(
+            text.contains("\"docker.io/acme/web\": {signed-by: release}"),
+            "{text}"
+        );
     }
 
     #[test]

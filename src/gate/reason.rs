@@ -129,7 +129,7 @@ fn inconclusive_hint(judge: &Judge) -> &'static str {
     if judge.summary().blind_rounds > 0 {
         "check the network of this machine, and that the control target is one that always answers"
     } else {
-        "check that the probe can be run from here: the name's address, the grants, the probe's own settings"
+        "check that the probe can be run from here: the name's address, the grants, and a `timeout` of the probe that is shorter than `within`"
     }
 }
 

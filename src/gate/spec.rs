@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::words::time;
+use super::words::setting;
 
 /// The name that reports give to the control probe; no other probe may have it.
 pub const CONTROL: &str = "control";
@@ -236,7 +236,7 @@ pub enum SpecError {
     #[error("`every` is nought")]
     EveryZero,
     /// There are fewer than one round.
-    #[error("`every` is {}, longer than `within`, which is {}", time(*.every), time(*.within))]
+    #[error("`every` is {}, longer than `within`, which is {}", setting(*.every), setting(*.within))]
     EveryOverWithin {
         /// The pause between rounds.
         every: Duration,
@@ -244,7 +244,7 @@ pub enum SpecError {
         within: Duration,
     },
     /// The hold is longer than the gate.
-    #[error("`hold` is {}, longer than `within`, which is {}", time(*.hold), time(*.within))]
+    #[error("`hold` is {}, longer than `within`, which is {}", setting(*.hold), setting(*.within))]
     HoldOverWithin {
         /// The hold.
         hold: Duration,
@@ -255,8 +255,8 @@ pub enum SpecError {
     #[error(
         "the gate can never pass: the earliest moment is {} after its begin, \
          and `within` ends it at {}",
-        time(*.earliest),
-        time(*.within)
+        setting(*.earliest),
+        setting(*.within)
     )]
     NeverPasses {
         /// When a service that is always good would pass.
@@ -309,7 +309,7 @@ impl SpecError {
             Self::HoldOverWithin { .. } => "make `hold` shorter, or `within` longer".to_owned(),
             Self::NeverPasses { earliest, .. } => format!(
                 "set `within` well over {}, or lower `start-after`, `hold`, `every` or `consecutive`",
-                time(*earliest)
+                setting(*earliest)
             ),
             Self::NoProbes => "add at least one probe under `probes`".to_owned(),
             Self::RuleZero { .. } => "set `consecutive` to 1 or more".to_owned(),

@@ -304,16 +304,16 @@ fn reasons_name_probe_time_and_answer() {
       "exit": "gate-failed",
       "message": "the service did not become good in time",
       "causes": [
-        "`a` is bad from 1s on: answered 503; too late to become good and hold for 1s before the deadline of 6s"
+        "`a` is bad from 1 s on: answered 503; too late to become good and hold for 1 s before the deadline of 6 s"
       ],
       "facts": [
         {
           "name": "a",
-          "value": "GBBBB, first good at 0s, last bad at 4s: answered 503"
+          "value": "GBBBB, first good at 0 s, last bad at 4 s: answered 503"
         },
         {
           "name": "b",
-          "value": "GGGGG, first good at 0s"
+          "value": "GGGGG, first good at 0 s"
         }
       ],
       "hint": "look at the service's own logs from that moment on; if it only needs longer, raise `within`"
@@ -340,10 +340,10 @@ fn reasons_name_probe_time_and_answer() {
         ]
         .join("\n"),
         @r#"
-    `a` is bad from 2s on: answered 503; too late to become good and hold for 3s before the deadline of 6s
-    `a` is bad from 4s on: answered 503; too late to become good before the deadline of 6s
+    `a` is bad from 2 s on: answered 503; too late to become good and hold for 3 s before the deadline of 6 s
+    `a` is bad from 4 s on: answered 503; too late to become good before the deadline of 6 s
     `a` unknown: no grant
-    seen good for 2s of the 3s to hold; `a` unknown: no grant
+    seen good for 2 s of the 3 s to hold; `a` unknown: no grant
     `a` gave no answer
     6 samples dropped: control target unreachable: no route
     3 samples dropped: control target unreachable: no route; `b` unknown: no grant; `c` unknown: no grant
@@ -416,17 +416,17 @@ fn a_waiting_gate_says_for_what_and_until_when() {
     feed(52, 0, Value::Good, Value::Good);
     feed(57, 0, Value::Good, Value::Good);
     insta::assert_snapshot!(seen.join("\n"), @r#"
-    10: the first round, 10s after the gate's begin
+    10: the first round, 10 s after the gate's begin
     15: `http`: 503 Service Unavailable, expected 200
     22: `http`: 503 Service Unavailable, expected 200
     27: `http` to be good 2 times in a row
     32: the control target, unreachable: no route
-    37: everything to stay good for 20s
-    42: everything to stay good for 20s
-    47: everything to stay good for 20s
+    37: everything to stay good for 20 s
+    42: everything to stay good for 20 s
+    47: everything to stay good for 20 s
     52: `http`: can't resolve `web`
-    57: everything to stay good for 20s
-    Inconclusive { reason: "seen good for 15s of the 20s to hold; 1 sample dropped: control target unreachable: no route" }
+    57: everything to stay good for 20 s
+    Inconclusive { reason: "seen good for 15 s of the 20 s to hold; 1 sample dropped: control target unreachable: no route" }
     "#);
 }
 
