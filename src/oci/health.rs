@@ -87,6 +87,7 @@ impl Client {
         let (access, challenge) = match answer.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenges = usable(&answer)?;
+                answer.text(ERROR_BODY).await;
                 let access = self.try_login(&call, &challenges).await?;
                 (access, Some(in_words(&challenges)))
             }
@@ -116,7 +117,10 @@ impl Client {
             return Ok(Access::NeedsLogin);
         }
         match self.transport.send_after(call, challenges).await {
-            Ok(_) => Ok(Access::LoggedIn),
+            Ok(answer) => {
+                answer.text(ERROR_BODY).await;
+                Ok(Access::LoggedIn)
+            }
             Err(error) => match error.kind() {
                 ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. } => {
                     Ok(Access::LoginRefused {
