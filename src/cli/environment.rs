@@ -71,6 +71,13 @@ impl Environment {
             .or_else(|| below("LOCALAPPDATA", "shipgate"))
     }
 
+    /// Returns the folder for what does not outlive the run: `$TMPDIR`, else `$TEMP`, else `/tmp`.
+    #[must_use]
+    pub fn temporary_folder(&self) -> PathBuf {
+        let named = self.filled("TMPDIR").or_else(|| self.filled("TEMP"));
+        named.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+    }
+
     /// Returns where Docker keeps its configuration: `$DOCKER_CONFIG/config.json`, else
     /// `~/.docker/config.json`.
     #[must_use]

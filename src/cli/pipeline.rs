@@ -318,7 +318,10 @@ async fn start_playground(
     // From here on a signal may not end the process by itself: there is a folder to remove.
     session.mind_signals()?;
     // A folder of this run alone: others on the machine have playgrounds too.
-    let folder = std::env::temp_dir().join(format!("shipgate-{}", run.id));
+    let folder = session
+        .environment
+        .temporary_folder()
+        .join(format!("shipgate-{}", run.id));
     playground::start(folder, &session.environment.clock)
         .await
         .map(Some)

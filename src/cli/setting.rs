@@ -17,7 +17,7 @@ use crate::outcome::ExitCode;
 use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
-use crate::trust::{Pattern, Policy, Requirement, Rule, Signer};
+use crate::trust::{Policy, Requirement, Rule, Signer};
 
 /// The part of a document that does not change while it runs.
 pub struct Setting {
@@ -93,15 +93,11 @@ fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
             .iter()
             .map(|name| name.value.0.clone())
             .collect();
-        part(hash, &glob.value.0);
+        part(hash, &glob.value.to_string());
         part(hash, &rule.signed_by.at_least.to_string());
         of.iter().for_each(|name| part(hash, name));
         rules.push(Rule {
-            pattern: glob
-                .value
-                .0
-                .parse::<Pattern>()
-                .map_err(|error| unusable(error.to_string()))?,
+            pattern: glob.value.clone(),
             requirement: Requirement::at_least(rule.signed_by.at_least, of)
                 .map_err(|error| unusable(error.to_string()))?,
         });

@@ -239,10 +239,12 @@ fn connect_error(endpoint: Box<Endpoint>, failures: &[(SocketAddr, io::Error)]) 
         .iter()
         .map(|(address, error)| format!("{address}: {error}"))
         .collect();
-    Error::Connect {
-        endpoint,
-        detail: details.join("; "),
+    let detail = details.join("; ");
+    let forbidden = |(_, error): &(_, io::Error)| error.kind() == io::ErrorKind::PermissionDenied;
+    if !failures.is_empty() && failures.iter().all(forbidden) {
+        return Error::NotPermitted { endpoint, detail };
     }
+    Error::Connect { endpoint, detail }
 }
 
 #[cfg(test)]
@@ -253,6 +255,24 @@ mod tests {
         (1..=count)
             .map(|last| SocketAddr::from(([127, 0, 0, last], 1)))
             .collect()
+    }
+
+    #[test]
+    fn a_connection_that_is_forbidden_is_not_tried_again() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let endpoint = || Endpoint::new("registry.example", 443);
+        let failures: Vec<_> = addresses(2)
+            .into_iter()
+            .map(|address| (address, denied()))
+            .collect();
+        let error = connect_error(endpoint(), &failures);
+        assert!(matches!(error, Error::NotPermitted { .. }));
+        assert!(!error.is_retryable());
+        let mixed = [
+            (addresses(1)[0], denied()),
+            (addresses(1)[0], io::Error::other("down")),
+        ];
+        assert!(connect_error(endpoint(), &mixed).is_retryable());
     }
 
     #[tokio::test(start_paused = true)]

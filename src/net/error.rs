@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::failure::{Explain, Fact};
+
 /// A failed request, connection or body, with the facts that explain it.
 ///
 /// [`hint`](Self::hint) says what to change, [`phase`](Self::phase) how far it came. No variant
@@ -97,6 +99,15 @@ pub enum Error {
         /// Whom; its address is the first that was tried.
         endpoint: Box<Endpoint>,
         /// Each address and what the system said.
+        detail: String,
+    },
+
+    /// The system, or the runtime of the component, does not let this process connect there.
+    #[error("this process may not connect to {endpoint}: {detail}")]
+    NotPermitted {
+        /// Whom.
+        endpoint: Box<Endpoint>,
+        /// What the system said.
         detail: String,
     },
 
@@ -223,7 +234,9 @@ impl Error {
             | Self::InvalidRequest { .. }
             | Self::NotGranted { .. } => return None,
             Self::NameNotFound { .. } => Phase::Resolve,
-            Self::Connect { .. } | Self::Refused { .. } => Phase::Connect,
+            Self::Connect { .. } | Self::NotPermitted { .. } | Self::Refused { .. } => {
+                Phase::Connect
+            }
             Self::CertificateExpired { .. }
             | Self::CertificateName { .. }
             | Self::CertificateNotYetValid { .. }
@@ -235,6 +248,33 @@ impl Error {
             Self::BodyInterrupted { .. } | Self::BodyTooLarge { .. } => Phase::Body,
             Self::Closed { phase, .. } | Self::Timeout { phase, .. } => *phase,
         })
+    }
+
+    /// Returns whom it was about, where a server was reached for.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::BodyInterrupted { endpoint, .. }
+            | Self::CertificateExpired { endpoint, .. }
+            | Self::CertificateName { endpoint, .. }
+            | Self::CertificateNotYetValid { endpoint, .. }
+            | Self::CertificateUnknownIssuer { endpoint, .. }
+            | Self::Closed { endpoint, .. }
+            | Self::Connect { endpoint, .. }
+            | Self::NotPermitted { endpoint, .. }
+            | Self::NotTls { endpoint, .. }
+            | Self::Protocol { endpoint, .. }
+            | Self::Refused { endpoint }
+            | Self::ServerSpeaksHttp { endpoint }
+            | Self::ServerSpeaksTls { endpoint }
+            | Self::Timeout { endpoint, .. }
+            | Self::Tls { endpoint, .. } => Some(endpoint),
+            Self::BodyTooLarge { .. }
+            | Self::InvalidAuthority { .. }
+            | Self::InvalidRequest { .. }
+            | Self::NameNotFound { .. }
+            | Self::NotGranted { .. } => None,
+        }
     }
 
     /// Returns the edit or the look that helps, where one is known.
@@ -267,6 +307,10 @@ impl Error {
             Self::InvalidAuthority { .. } => {
                 "`net.ca` takes PEM files with `-----BEGIN CERTIFICATE-----` blocks".to_owned()
             }
+            // What WASI's resolver says when look-ups are switched off.
+            Self::NameNotFound { detail, .. } if detail.contains("Non-recoverable") => {
+                "in a sandbox, grant name look-ups; else check the name servers".to_owned()
+            }
             Self::NameNotFound {
                 temporary: true, ..
             } => "the name server did not answer: check the network of this machine".to_owned(),
@@ -276,6 +320,10 @@ impl Error {
                 )
             }
             Self::NotGranted { host, port } => format!("add the grant `{host}:{port}`"),
+            Self::NotPermitted { endpoint, .. } => format!(
+                "let the sandbox or the firewall of this machine allow {}:{}; a component needs it granted by its runtime",
+                endpoint.host, endpoint.port
+            ),
             Self::NotTls { .. } => "check the port: something else listens there".to_owned(),
             Self::Refused { endpoint } => format!(
                 "nothing listens on port {}: check the port, and that the server runs",
@@ -307,6 +355,78 @@ impl Error {
             ),
             _ => return None,
         })
+    }
+}
+
+impl Explain for Error {
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        if let Some(phase) = self.phase() {
+            facts.push(Fact::new("phase", phase.name()));
+        }
+        if let Some(endpoint) = self.endpoint() {
+            facts.push(Fact::new("host", &endpoint.host));
+            facts.push(Fact::new("port", endpoint.port));
+            facts.extend(
+                endpoint
+                    .address
+                    .map(|address| Fact::new("address", address)),
+            );
+        }
+        match self {
+            Self::BodyInterrupted {
+                url,
+                received,
+                expected,
+                ..
+            } => {
+                facts.push(Fact::new("url", url));
+                facts.push(Fact::new("offset", received));
+                facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
+            }
+            Self::BodyTooLarge {
+                url,
+                limit,
+                expected,
+            } => {
+                facts.push(Fact::new("url", url));
+                facts.push(Fact::new("limit", limit));
+                facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
+            }
+            Self::CertificateExpired { not_after, .. } => {
+                facts.extend(not_after.as_ref().map(|time| Fact::new("not-after", time)));
+            }
+            Self::CertificateName {
+                endpoint,
+                presented,
+            } => {
+                facts.push(Fact::new("expected", &endpoint.host));
+                facts.push(Fact::new("found", name_list(presented)));
+            }
+            Self::CertificateNotYetValid { not_before, .. } => {
+                facts.extend(
+                    not_before
+                        .as_ref()
+                        .map(|time| Fact::new("not-before", time)),
+                );
+            }
+            Self::CertificateUnknownIssuer { issuer, .. } => {
+                facts.extend(issuer.as_ref().map(|name| Fact::new("issuer", name)));
+            }
+            Self::InvalidRequest { url, .. } => facts.push(Fact::new("url", url)),
+            Self::NameNotFound { host, port, .. } | Self::NotGranted { host, port } => {
+                facts.push(Fact::new("host", host));
+                facts.push(Fact::new("port", port));
+            }
+            Self::NotTls { found, .. } => facts.push(Fact::new("found", found)),
+            Self::Timeout { after, .. } => facts.push(Fact::new("limit", seconds(*after))),
+            _ => {}
+        }
+        facts
     }
 }
 
@@ -448,17 +568,4 @@ fn name_list(names: &[String]) -> String {
 
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
-}
-
-impl crate::failure::Explain for Error {
-    fn hint(&self) -> Option<String> {
-        Self::hint(self)
-    }
-
-    fn facts(&self) -> Vec<crate::failure::Fact> {
-        let phase = self
-            .phase()
-            .map(|phase| crate::failure::Fact::new("phase", phase.name()));
-        phase.into_iter().collect()
-    }
 }

@@ -234,7 +234,7 @@ pub(super) fn send_error(
         return ours.clone();
     }
     let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
-    if facts.is_some_and(|facts| facts.tls.is_none() && facts.first_bytes.are_tls()) {
+    if facts.is_some_and(Facts::is_tls_server) {
         return Error::ServerSpeaksTls { endpoint };
     }
     let detail = deepest(error);

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::USER_AGENT;
+use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
@@ -180,6 +180,11 @@ impl Client {
         let (head, incoming) = answer.into_parts();
         let facts = head.extensions.get::<Arc<Facts>>();
         let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
+        if head.status == StatusCode::BAD_REQUEST
+            && facts.is_some_and(|facts| facts.is_tls_server())
+        {
+            return Err(Error::ServerSpeaksTls { endpoint });
+        }
         let timing = Timing::new(facts.map(Arc::as_ref), first_byte);
         let remote = endpoint.address;
         entry.update(|record| {

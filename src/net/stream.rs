@@ -50,6 +50,11 @@ impl Facts {
         }
     }
 
+    /// Says whether plain HTTP was spoken to a TLS server.
+    pub(super) fn is_tls_server(&self) -> bool {
+        self.tls.is_none() && self.first_bytes.are_of_a_tls_server()
+    }
+
     /// Says whether an earlier request has gone over this connection, and marks it as used.
     pub(super) fn take_for_request(&self) -> bool {
         self.used.swap(true, Ordering::Relaxed)
@@ -61,14 +66,37 @@ impl Facts {
 pub(super) struct FirstBytes(Arc<OnceLock<Box<[u8]>>>);
 
 impl FirstBytes {
-    const KEPT: usize = 16;
+    /// Enough for the head and first words of a web server's error page.
+    const KEPT: usize = 512;
 
     pub(super) fn bytes(&self) -> &[u8] {
         self.0.get().map_or(&[], |bytes| bytes)
     }
 
+    /// Returns the first few bytes, escaped.
+    pub(super) fn shown(&self) -> String {
+        const SHOWN: usize = 16;
+        let bytes = self.bytes();
+        bytes
+            .get(..SHOWN)
+            .unwrap_or(bytes)
+            .escape_ascii()
+            .to_string()
+    }
+
     pub(super) fn are_http(&self) -> bool {
         self.bytes().starts_with(b"HTTP/")
+    }
+
+    /// Says whether a TLS server answered plain HTTP, by an alert or, as Go and nginx do, in words.
+    pub(super) fn are_of_a_tls_server(&self) -> bool {
+        const WORDS: [&[u8]; 2] = [
+            b"Client sent an HTTP request to an HTTPS server",
+            b"The plain HTTP request was sent to HTTPS port",
+        ];
+        let bytes = self.bytes();
+        let says = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
+        self.are_tls() || self.are_http() && WORDS.iter().any(|words| says(words))
     }
 
     /// Says whether the bytes begin a TLS record: a content type and the major version 3.

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::*;
+use crate::failure::Explain;
 
 // --- What works ---
 
@@ -266,6 +267,24 @@ async fn http_to_a_tls_server_says_so() {
 }
 
 #[tokio::test]
+async fn http_to_a_tls_server_that_answers_in_words_says_so_too() {
+    for words in [
+        "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+        "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\nConnection: close\r\n\
+         \r\n<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+    ] {
+        let address = answering(words).await;
+        let error = failed(Config::default(), &format!("http://{address}/")).await;
+        assert!(matches!(error, Error::ServerSpeaksTls { .. }), "{error}");
+    }
+    let address = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno").await;
+    let response = client(Config::default())
+        .send(get(&format!("http://{address}/")))
+        .await;
+    assert_eq!(response.unwrap().status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn https_to_something_else_shows_its_words() {
     let address = answering("SSH-2.0-OpenSSH_9.9\r\n").await;
     let error = failed(Config::default(), &format!("https://{address}/")).await;
@@ -410,6 +429,9 @@ async fn a_body_that_breaks_off_says_where() {
             .contains("after 5 bytes of 10")
     );
     assert!(!error.to_string().contains("a=b"));
+    let facts = Explain::facts(&error);
+    let offset = facts.iter().find(|fact| fact.name == "offset").unwrap();
+    assert_eq!(offset.value, "5");
 }
 
 #[tokio::test]

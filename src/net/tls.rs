@@ -9,7 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, ProtocolVersion,
-    RootCertStore, SignatureScheme,
+    RootCertStore, SignatureScheme, SupportedCipherSuite,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -73,7 +73,7 @@ impl Tls {
             roots.add_parsable_certificates(roots::system().await);
         }
         // Passed explicitly: a process-wide default would let a dependency decide.
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider());
         let config = config(provider, roots).map_err(|detail| Error::InvalidAuthority {
             name: "the built-in roots".to_owned(),
             detail,
@@ -166,6 +166,22 @@ fn add(roots: &mut RootCertStore, authority: &Authority) -> Result<(), Error> {
     Ok(())
 }
 
+fn provider() -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    if cfg!(target_family = "wasm") {
+        // A component has no AES instructions, and ChaCha20 needs none. Servers that heed the
+        // client's order then choose it.
+        let chacha = |suite: &SupportedCipherSuite| {
+            suite
+                .suite()
+                .as_str()
+                .is_some_and(|name| name.contains("CHACHA20"))
+        };
+        provider.cipher_suites.sort_by_key(|suite| !chacha(suite));
+    }
+    provider
+}
+
 fn config(provider: Arc<CryptoProvider>, roots: RootCertStore) -> Result<ClientConfig, String> {
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -254,7 +270,7 @@ fn classify(error: &std::io::Error, endpoint: &Endpoint, first_bytes: &FirstByte
         _ if first_bytes.are_http() => Error::ServerSpeaksHttp { endpoint },
         _ if !first_bytes.bytes().is_empty() && !first_bytes.are_tls() => Error::NotTls {
             endpoint,
-            found: first_bytes.bytes().escape_ascii().to_string(),
+            found: first_bytes.shown(),
         },
         Some(error) => tls_error(&endpoint, error.to_string()),
         None => Error::Closed {

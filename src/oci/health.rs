@@ -84,6 +84,7 @@ impl Client {
             .get("docker-distribution-api-version")
             .and_then(|value| value.to_str().ok())
             .map(|value| value.chars().take(60).collect());
+        // Bodies are read to their end, so that connections can be used again and bytes are counted.
         let (access, challenge) = match answer.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenges = usable(&answer)?;
@@ -92,7 +93,6 @@ impl Client {
                 (access, Some(in_words(&challenges)))
             }
             status if status.is_success() => {
-                // Read to its end, so that the connection can be used again and the bytes are counted.
                 answer.text(ERROR_BODY).await;
                 (Access::Open, None)
             }

@@ -8,6 +8,8 @@ use super::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use super::interpolate::undefined;
 use super::source::{Span, Spanned};
 use super::tree::Node;
+use crate::trust::Pattern;
+use crate::trust::pattern::PatternError;
 
 /// The longest name.
 const LONGEST_NAME: usize = 64;
@@ -177,6 +179,10 @@ impl FromScalar for RegistryHost {
         check_host(host)?;
         if let Some(port) = port {
             check_port(port)?;
+        } else if !text.contains(['.', '[']) && text != "localhost" {
+            return Err(Problem::new(
+                "without a dot or a port it is not a registry: in image references such a name is a folder on docker.io",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -378,55 +384,15 @@ impl FromScalar for HeaderName {
     }
 }
 
-/// A pattern for repositories, registry included: `ghcr.io/acme/**`.
-///
-/// `*` stands for any characters but a slash, `**` for any characters. A pattern matches a whole name.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Glob(pub String);
-
-impl FromScalar for Glob {
+impl FromScalar for Pattern {
     const WHAT: &'static str = "a pattern for images";
     const EXAMPLE: &'static str = "ghcr.io/acme/**";
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        if text.contains("://") {
-            return Err(Problem::new("a pattern has no scheme")
-                .helped("write for instance `ghcr.io/acme/**`"));
-        }
-        let sound =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "./:_-*[]".contains(c);
-        if let Some(found) = text.chars().find(|character| !sound(*character)) {
-            return Err(Problem::new(format!(
-                "`{found}` cannot stand in the name of a repository; `*` and `**` are the only wildcards"
-            )));
-        }
-        if text.contains("***") {
-            return Err(Problem::new(
-                "`***` is no wildcard: `*` stops at a slash, `**` does not",
-            ));
-        }
-        let (registry, path) = text.split_once('/').unwrap_or((text, ""));
-        if path.contains(':') {
-            return Err(Problem::new(
-                "a pattern is for repositories: tags and digests make no difference",
-            )
-            .helped("remove the tag"));
-        }
-        if text == "**" {
-            return Ok(Self(text.to_owned()));
-        }
-        if path.is_empty() || path.split('/').any(str::is_empty) {
-            return Err(
-                Problem::new("a pattern has a registry and a path").helped(format!(
-                    "write `{}/**` for all of a registry",
-                    if registry.is_empty() {
-                        "ghcr.io"
-                    } else {
-                        registry
-                    }
-                )),
-            );
-        }
+        let pattern: Self = text
+            .parse()
+            .map_err(|error: PatternError| Problem::new(error.reason).helped(error.hint))?;
+        let registry = text.split('/').next().unwrap_or(text);
         if !registry.contains(['.', ':', '*']) && registry != "localhost" {
             return Err(Problem {
                 suggestion: Some(format!("docker.io/{text}")),
@@ -435,14 +401,15 @@ impl FromScalar for Glob {
                 ))
             });
         }
-        Ok(Self(text.to_owned()))
+        Ok(pattern)
     }
 
+    #[expect(clippy::expect_used, reason = "the text is a pattern")]
     fn stand_in() -> Self {
-        Self("**".to_owned())
+        "**".parse().expect("a pattern")
     }
 
     fn scalar_schema() -> Schema {
-        json_schema!({"type": "string", "pattern": "^[a-z0-9./:_*\\[\\]-]+$"})
+        json_schema!({"type": "string", "pattern": "^[A-Za-z0-9./:_*\\[\\]-]+$"})
     }
 }

@@ -116,6 +116,11 @@ impl<'a> Context<'a> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Returns how many findings there are so far.
+    pub fn count(&self) -> usize {
+        self.diagnostics.len()
+    }
+
     /// Returns the findings.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.diagnostics
@@ -258,14 +263,19 @@ impl<'a> Context<'a> {
                 "{what} has the keys {}",
                 listed(known.iter().copied())
             ));
+        let lookalike =
+            "it has letters that only look like those of the alphabet: type the key anew";
         diagnostic = match nearest(key, known.iter().copied()) {
+            Some(suggestion) if !key.is_ascii() => {
+                let help = format!("did you mean `{suggestion}`? {lookalike}");
+                diagnostic.suggesting(Some(suggestion)).helped(help)
+            }
             Some(suggestion) => diagnostic.suggesting(Some(suggestion)),
             None => match nearest(key, later.iter().copied()) {
                 Some(meant) => diagnostic.helped(format!(
                     "did you mean `{meant}`? It is not supported by this version: remove the key"
                 )),
-                None if !key.is_ascii() => diagnostic
-                    .helped("it holds letters that only look like ASCII: type the key anew"),
+                None if !key.is_ascii() => diagnostic.helped(lookalike),
                 None => diagnostic
                     .helped("remove the key, or check its indentation: it may belong elsewhere"),
             },
@@ -316,20 +326,35 @@ impl<T: FromScalar> FromNode for Spanned<T> {
                 let what = T::WHAT.split_once(' ').map_or(T::WHAT, |(_, noun)| noun);
                 let shown: String = text.value.chars().take(80).collect();
                 let message = match problem.kind {
+                    Kind::PlainSecret => {
+                        format!("{} with credentials stands in the document", T::WHAT)
+                    }
                     Kind::UnknownValue => format!("unknown {what} `{shown}`"),
                     Kind::NotSupported => {
                         format!("the {what} `{shown}` is not supported by this version")
                     }
                     _ => format!("`{shown}` is not {}", T::WHAT),
                 };
+                let comma = text
+                    .value
+                    .strip_suffix(',')
+                    .is_some_and(|rest| T::parse(rest).is_ok());
+                let help = match (problem.help, &problem.suggestion) {
+                    _ if comma => {
+                        "remove the comma: outside brackets nothing separates lines".to_owned()
+                    }
+                    (Some(help), _) => help,
+                    (None, Some(name)) => format!("did you mean `{name}`?"),
+                    (None, None) => format!("write {}, for instance `{}`", T::WHAT, T::EXAMPLE),
+                };
                 let mut diagnostic = context
                     .error(problem.kind, node.span, message)
                     .caused_by(problem.cause)
-                    .helped(problem.help.unwrap_or_else(|| match &problem.suggestion {
-                        Some(name) => format!("did you mean `{name}`?"),
-                        None => format!("write {}, for instance `{}`", T::WHAT, T::EXAMPLE),
-                    }));
+                    .helped(help);
                 diagnostic.suggestion = problem.suggestion;
+                if problem.kind == Kind::PlainSecret {
+                    diagnostic = diagnostic.starred();
+                }
                 context.push(diagnostic);
                 None
             }
@@ -420,6 +445,19 @@ fn refuse_list(node: &Node, context: &mut Context<'_>) {
             );
         }
         _ => {
+            if node
+                .scalar()
+                .is_some_and(|scalar| scalar.text.contains('\n'))
+            {
+                let span = context.head(node);
+                context.push(
+                    context
+                        .error(Kind::WrongType, span, "expected a list, found text")
+                        .caused_by("a `|` or `>` after a key makes all lines under it one text")
+                        .helped("remove the `|` or `>`"),
+                );
+                return;
+            }
             let example = match node.scalar() {
                 Some(scalar) if !scalar.is_null() => format!("[{text}]"),
                 _ => "[…]".to_owned(),

@@ -3,12 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use unicode_width::UnicodeWidthChar;
 
+pub use super::excerpt::Excerpt;
 use super::source::{Position, Source, Span};
-
-/// Columns of a source line that are shown around the fault.
-const SHOWN_COLUMNS: usize = 110;
 
 /// A finding about a document.
 ///
@@ -51,7 +48,7 @@ impl Diagnostic {
             severity: Severity::Error,
             file: file.to_owned(),
             place: None,
-            message: message.into(),
+            message: visible(&message.into()),
             label: None,
             cause: None,
             help: None,
@@ -62,21 +59,21 @@ impl Diagnostic {
     /// Says what stands under the caret.
     #[must_use]
     pub fn labelled(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(visible(&label.into()));
         self
     }
 
     /// Says why.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(visible(&cause.into()));
         self
     }
 
     /// Says which edit helps.
     #[must_use]
     pub fn helped(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(&help.into()));
         self
     }
 
@@ -105,11 +102,11 @@ impl Diagnostic {
         self
     }
 
-    /// Leaves the source line out, because it may hold a secret.
+    /// Shows stars instead of the value, and nothing of what stands around it but its key.
     #[must_use]
-    pub fn without_excerpt(mut self) -> Self {
-        if let Some(place) = &mut self.place {
-            place.excerpt = None;
+    pub fn starred(mut self) -> Self {
+        if let Some(excerpt) = self.place.as_mut().and_then(|place| place.excerpt.as_mut()) {
+            excerpt.star();
         }
         self
     }
@@ -209,80 +206,17 @@ impl Place {
     }
 }
 
-/// A line of the document as it is shown: tabs widened, control characters replaced, long lines cut.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Excerpt {
-    /// The text.
-    pub text: String,
-    /// How many terminal columns stand before the fault.
-    pub indent: usize,
-    /// How many terminal columns the fault takes on this line, at least one.
-    pub width: usize,
-}
-
-impl Excerpt {
-    /// Cuts a line around the bytes from `start` to `end`, which may lie behind the line's end.
-    fn cut(line: &str, start: usize, end: usize) -> Self {
-        let mut text = String::new();
-        let (mut column, mut indent, mut after) = (0, None, None);
-        for (offset, character) in line.char_indices() {
-            if offset >= start {
-                indent.get_or_insert(column);
-            }
-            if offset >= end {
-                after.get_or_insert(column);
-            }
-            match character {
-                '\t' => {
-                    text.push_str("    ");
-                    column += 4;
-                }
-                control if control.is_control() => {
-                    text.push('\u{fffd}');
-                    column += 1;
-                }
-                other => {
-                    text.push(other);
-                    column += other.width().unwrap_or(0);
-                }
-            }
-        }
-        let indent = indent.unwrap_or(column);
-        let width = after.unwrap_or(column).saturating_sub(indent).max(1);
-        if column <= SHOWN_COLUMNS {
-            return Self {
-                text,
-                indent,
-                width,
-            };
-        }
-        Self::window(&text, indent, width)
-    }
-
-    /// Keeps the columns around the fault of a line that is too long to show.
-    fn window(text: &str, indent: usize, width: usize) -> Self {
-        let first = indent.saturating_sub(SHOWN_COLUMNS / 3);
-        let mut shown = String::new();
-        let (mut column, mut skipped, mut cut) = (0, 0, false);
-        for character in text.chars() {
-            if column < first {
-                skipped = column + character.width().unwrap_or(0);
-            } else if column - first < SHOWN_COLUMNS {
-                shown.push(character);
-            } else {
-                cut = true;
-            }
-            column += character.width().unwrap_or(0);
-        }
-        let lead = if first > 0 { "…" } else { "" };
-        let trail = if cut { "…" } else { "" };
-        let indent = indent - skipped + lead.chars().count();
-        Self {
-            text: format!("{lead}{shown}{trail}"),
-            indent,
-            width: width.min(SHOWN_COLUMNS.saturating_sub(indent).max(1)),
+/// Writes control characters as escapes: a value that is quoted must not move the cursor.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
         }
     }
+    shown
 }
 
 macro_rules! kinds {
@@ -378,6 +312,21 @@ kinds! {
     WrongType,
 }
 
+impl Kind {
+    /// Says whether the finding ends the reading of the text, so that what follows is unknown.
+    pub fn is_syntax(self) -> bool {
+        matches!(
+            self,
+            Self::Alias
+                | Self::Directive
+                | Self::Syntax
+                | Self::Tab
+                | Self::TooDeep
+                | Self::TooMany
+        )
+    }
+}
+
 /// Puts findings in the order of the text, those without a place first, and drops repetitions.
 pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort_by(|a, b| {
@@ -406,16 +355,12 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
                 && other.len() >= 3
                 && (other.starts_with(&wanted) || wanted.starts_with(&other));
             let distance = strsim::damerau_levenshtein(&wanted, &other);
-            let bound = if related {
-                4
-            } else {
-                1 + wanted.chars().count() / 4
+            let bound = match wanted.chars().count() {
+                0..=2 => 0,
+                _ if related => 8,
+                characters => 1 + characters / 5,
             };
-            (
-                distance,
-                bound.min(other.chars().count().saturating_sub(1).max(1)),
-                candidate,
-            )
+            (distance, bound, candidate)
         })
         .filter(|(distance, bound, _)| distance <= bound)
         .min_by(|a, b| (a.0, a.2).cmp(&(b.0, b.2)))
@@ -473,7 +418,7 @@ mod tests {
             .take(excerpt.width)
             .collect();
         assert_eq!(shown, "bad");
-        assert!(excerpt.text.chars().count() <= SHOWN_COLUMNS + 2);
+        assert!(excerpt.text.chars().count() <= super::super::excerpt::SHOWN_COLUMNS + 2);
     }
 
     #[test]

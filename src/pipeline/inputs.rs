@@ -361,13 +361,13 @@ pub fn check(input: &Input, text: &str) -> Result<(), super::convert::Problem> {
             }),
     };
     typed?;
-    if let Some(pattern) = &input.pattern {
-        if !full_match(pattern.value.0.as_str(), text) {
-            return refuse(format!(
-                "it does not match the pattern `{}` as a whole",
-                pattern.value.0.as_str()
-            ));
-        }
+    if let Some(pattern) = &input.pattern
+        && !full_match(pattern.value.0.as_str(), text)
+    {
+        return refuse(format!(
+            "it does not match the pattern `{}` as a whole",
+            pattern.value.0.as_str()
+        ));
     }
     if let Some(options) = &input.options {
         let known: Vec<&str> = options

@@ -5,15 +5,20 @@
 //! and no variable by itself: see [`Given`].
 
 pub mod address;
+mod builder;
 pub mod condition;
+mod condition_parser;
 pub mod convert;
 pub mod diagnostic;
+mod excerpt;
+mod fields;
 mod inputs;
 pub mod interpolate;
 pub mod map;
 pub mod mask;
 pub mod model;
 mod names;
+mod quantity;
 pub mod record;
 pub mod scalar;
 mod schema;
@@ -137,7 +142,14 @@ pub struct Loaded {
 /// Reads a document.
 pub fn load(source: &Source, given: &Given<'_>) -> Loaded {
     let mut diagnostics = Vec::new();
-    let Some(root) = tree::parse(source, &mut diagnostics) else {
+    let root = tree::parse(source, &mut diagnostics);
+    // Behind a syntax error the structure is a guess, and so would be the findings there.
+    let broken = diagnostics
+        .iter()
+        .filter(|found| found.kind.is_syntax())
+        .filter_map(|found| Some(found.place.as_ref()?.start.line))
+        .min();
+    let Some(root) = root else {
         diagnostic::sort(&mut diagnostics);
         return Loaded {
             document: None,
@@ -157,11 +169,18 @@ pub fn load(source: &Source, given: &Given<'_>) -> Loaded {
     inputs::inputs(&root, &given.inputs, &mut context);
     let mut secrets = inputs::secrets(&root, given, &mut context);
     let document = Document::from_node(&root, &mut context);
-    diagnostics.extend(context.into_diagnostics());
+    diagnostics.extend(context.into_diagnostics().into_iter().filter(|found| {
+        let line = found.place.as_ref().map(|place| place.start.line);
+        broken.is_none_or(|broken| line.is_some_and(|line| line < broken))
+    }));
     diagnostic::sort(&mut diagnostics);
     let sound = diagnostics
         .iter()
         .all(|found| found.severity == Severity::Warning);
+    if !sound {
+        // What is not used may be meant for what is wrong.
+        diagnostics.retain(|found| found.severity == Severity::Error);
+    }
     if let Some(document) = &document {
         add_users(document, &mut secrets);
     }

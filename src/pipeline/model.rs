@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::address::{Glob, Name, RegistryHost, StepId, VariableName};
+use super::address::{Name, RegistryHost, StepId, VariableName};
 use super::condition::Condition;
 use super::convert::{Context, FromNode, not_supported};
 use super::diagnostic::Kind;
@@ -19,6 +19,7 @@ use super::tree::Node;
 use super::validate;
 use crate::oci::Reference;
 use crate::step::Verb;
+use crate::trust;
 
 record! {
     /// A pipeline: what is checked, preloaded, verified and gated, in which order, and who is told.
@@ -75,9 +76,18 @@ impl FromNode for Version {
             format!("version `{text}` is not supported"),
         );
         let diagnostic = match text.trim_start_matches('v') {
-            "1" | "1.0" => diagnostic
-                .caused_by("the version is the number 1")
-                .helped("write `version: 1`, without quotes"),
+            "1" | "1.0" => {
+                diagnostic
+                    .caused_by("the version is the number 1")
+                    .helped(if scalar.plain {
+                        "write `version: 1`"
+                    } else {
+                        "write `version: 1`, without quotes"
+                    })
+            }
+            number if number.ends_with(',') => diagnostic
+                .caused_by("the comma is read as a part of the value")
+                .helped("write `version: 1`, without a comma"),
             number if number.parse::<f64>().is_ok_and(|number| number > 1.0) => diagnostic
                 .caused_by("this program reads version 1 of the document")
                 .helped("write `version: 1`, or use a newer shipgate"),
@@ -150,7 +160,7 @@ impl FromNode for SecretDeclaration {
             context.push(
                 context
                     .error(Kind::PlainSecret, node.span, "a secret is written into the document")
-                    .without_excerpt()
+                    .starred()
                     .caused_by("whoever can read the document can use it")
                     .helped("name where it comes from: `{env: NAME}` for a variable or `{file: PATH}` for a file"),
             );
@@ -252,7 +262,7 @@ record! {
         /// Who signs, by name.
         signers: Map<Name, Signer>,
         /// What is asked of images, by a pattern for their repositories. The most specific pattern decides.
-        images: Map<Glob, TrustRule>,
+        images: Map<trust::Pattern, TrustRule>,
     }
     check = validate::trust;
 }

@@ -69,6 +69,14 @@ fn steps(
         let Some((id, span)) = explicit(item) else {
             continue;
         };
+        if id.contains("${") {
+            diagnostics.push(
+                Diagnostic::at(Kind::Template, source, span, "an id cannot be a template")
+                    .caused_by("conditions, `--only` and the lock file name a step by its id")
+                    .helped("write the id out; a step's `name` may be a template"),
+            );
+            continue;
+        }
         if let Some(first) = given.get(id) {
             let line = source.position(first.start).line;
             diagnostics.push(

@@ -10,6 +10,7 @@ use super::convert::{Context, FromNode};
 use super::diagnostic::Kind;
 use super::interpolate::{Piece, Resolved};
 use super::tree::{Node, Scalar};
+use crate::notice::HookUrl;
 
 /// The fewest characters that a secret may have: fewer cannot be masked without hiding half the log.
 pub const MINIMUM_CHARACTERS: usize = 6;
@@ -82,7 +83,7 @@ impl FromNode for SecretText {
             context.push(
                 context
                     .error(Kind::BadValue, node.span, "the value has a line break")
-                    .without_excerpt()
+                    .starred()
                     .caused_by("the value of a header is one line")
                     .helped("remove the line break, also from the secrets in it"),
             );
@@ -124,21 +125,26 @@ impl SecretUrl {
                 known: false,
             });
         }
-        let url = match Url::parse(value.expose()) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some() => url,
-            _ => {
+        let hook = value.expose().parse::<HookUrl>();
+        let url = match (hook, Url::parse(value.expose().trim())) {
+            (Ok(_), Ok(url)) if url.host_str().is_some() => url,
+            (hook, _) => {
+                let reason = hook
+                    .err()
+                    .map_or_else(|| "it has no host".to_owned(), |error| error.to_string());
                 let diagnostic = context
-                    .error(Kind::BadValue, node.span, "this is not a URL")
-                    .caused_by(if secret {
-                        "the secret's value does not start with `https://` or `http://` and a host"
-                    } else {
-                        "a URL starts with `https://` or `http://` and a host"
-                    })
+                    .error(Kind::BadValue, node.span, "this URL cannot be used")
+                    .caused_by(reason)
                     .helped(if secret {
                         "check the variable or the file that the secret is read from"
                     } else {
                         "write for instance `https://hooks.example/T000/B000`"
                     });
+                let diagnostic = if value.expose().contains('@') {
+                    diagnostic.starred()
+                } else {
+                    diagnostic
+                };
                 context.push(diagnostic);
                 return None;
             }
@@ -235,7 +241,7 @@ fn written_out(context: &Context<'_>, node: &Node, what: &str) -> super::Diagnos
             node.span,
             format!("{what} is written into the document"),
         )
-        .without_excerpt()
+        .starred()
         .caused_by("whoever can read the document can use it, and it is not masked in logs")
         .helped("declare it under `secrets` as `{env: NAME}` or `{file: PATH}`, and write `${secret.NAME}` here")
 }

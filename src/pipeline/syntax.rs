@@ -78,7 +78,7 @@ fn one(source: &Source, offset: usize, error: &ScanError) -> Diagnostic {
             in_brackets(source, offset, syntax("this cannot stand inside brackets"))
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidMappingValueWhitespace => colon(source, offset),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => syntax("a key has no `:`")
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => Diagnostic::at(Kind::Syntax, source, Span::new(offset, line_start + line.trim_end().len().max(offset - line_start)), "a key has no `:`")
             .caused_by("a line among keys has to be `key: value`, with a space after the colon")
             .helped("add `: ` after the key, or indent the line if it belongs to the value above"),
         ErrorKind::ExpectedBlockMappingKey => list_item_or(source, offset, syntax("this line does not fit the lines above it"))
@@ -125,15 +125,22 @@ fn is_tab(kind: &ErrorKind) -> bool {
 }
 
 fn tab(source: &Source, offset: usize) -> Diagnostic {
-    let run = source.text()[offset..]
+    // Some faults are reported where the value began that the tab follows.
+    let text = &source.text()[offset..];
+    let found = text.find('\t').map_or(offset, |at| offset + at);
+    let run = source.text()[found..]
         .bytes()
         .take_while(|byte| *byte == b'\t')
-        .count()
-        .max(1);
+        .count();
+    let span = if run > 0 {
+        Span::new(found, found + run)
+    } else {
+        one_character(source, offset)
+    };
     Diagnostic::at(
         Kind::Tab,
         source,
-        Span::new(offset, offset + run),
+        span,
         "a tab stands where YAML takes spaces only",
     )
     .caused_by("YAML reads structure from indentation, and tabs have no agreed width")

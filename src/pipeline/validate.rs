@@ -211,6 +211,29 @@ pub fn trust(trust: &Trust, node: &Node, context: &mut Context<'_>) {
             );
         }
     }
+    let patterns: Vec<_> = trust.images.keys().collect();
+    for (index, later) in patterns.iter().enumerate() {
+        let tie = patterns[..index]
+            .iter()
+            .find(|earlier| earlier.specificity(later).is_eq() && earlier.overlaps(later));
+        if let Some(earlier) = tie {
+            context.push(
+                context
+                    .error(
+                        Kind::Inconsistent,
+                        later.span,
+                        format!(
+                            "the patterns `{}` and `{}` are equally specific",
+                            earlier.value, later.value
+                        ),
+                    )
+                    .caused_by(
+                        "an image that both match would have two rules, and neither would win",
+                    )
+                    .helped("make one of them more specific, or put both rules into one"),
+            );
+        }
+    }
     let declared = context.scope.names.signers.clone();
     let complete = context.scope.names.complete;
     let mut used = HashSet::new();

@@ -72,7 +72,8 @@ fn says_nothing_of_the_service(error: &net::Error) -> bool {
         | Error::InvalidAuthority { .. }
         | Error::InvalidRequest { .. }
         | Error::NameNotFound { .. }
-        | Error::NotGranted { .. } => true,
+        | Error::NotGranted { .. }
+        | Error::NotPermitted { .. } => true,
         Error::BodyInterrupted { .. }
         | Error::CertificateExpired { .. }
         | Error::CertificateName { .. }

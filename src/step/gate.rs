@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use schemars::{Schema, SchemaGenerator, json_schema};
-
-use crate::pipeline::address::{HeaderName, HostPort, Name};
-use crate::pipeline::convert::{Context, FromNode, FromScalar, Problem, Shape};
+use super::question::Question;
+use crate::gate::{self, Settings, Spec, SpecError};
+use crate::pipeline::address::Name;
+use crate::pipeline::convert::Context;
 use crate::pipeline::diagnostic::Kind;
 use crate::pipeline::interpolate::undefined;
-use crate::pipeline::map::{Map, OneOrMany};
-use crate::pipeline::record::{choice, one_of, record};
-use crate::pipeline::scalar::{Count, Pattern, Size, duration_text};
-use crate::pipeline::secret::SecretText;
+use crate::pipeline::map::Map;
+use crate::pipeline::record::record;
+use crate::pipeline::scalar::{Count, duration_text};
 use crate::pipeline::source::{Span, Spanned};
 use crate::pipeline::tree::Node;
-use url::Url;
 
 record! {
     /// Watches a service until it is good, or is not, or that cannot be told.
@@ -50,28 +48,6 @@ record! {
     }
 }
 
-one_of! {
-    /// A question that is asked once a round.
-    pub enum Question("a kind of probe", later = [
-        "kubernetes", "prometheus", "grpc", "loki", "elasticsearch", "registry", "argocd", "command", "exec", "dns",
-    ]) {
-        /// An HTTP request, and what its response must be like.
-        Http(Box<HttpProbe>) = "http",
-        /// Whether a TCP connection can be opened.
-        Tcp(TcpProbe) = "tcp",
-    }
-}
-
-impl FromNode for Box<HttpProbe> {
-    fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
-        HttpProbe::from_node(node, context).map(Self::new)
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        HttpProbe::schema(generator)
-    }
-}
-
 record! {
     /// When a probe's answers count.
     pub struct Rule("a rule") {
@@ -103,276 +79,76 @@ record! {
     }
 }
 
-record! {
-    /// An HTTP request, and what its response must be like.
-    pub struct HttpProbe("an HTTP probe") {
-        /// The URL.
-        url: Spanned<Url>,
-        /// The method.
-        method: Method = Method::Get,
-        /// Headers to send; their values may hold secrets.
-        headers: Map<HeaderName, SecretText> = Map::default(),
-        /// The status that is good: a number, a class such as `2xx`, or a list of them.
-        status: OneOrMany<Status> = OneOrMany(vec![Status::Class(2)]),
-        /// What the body must hold.
-        body: Option<Body>,
-        /// What a value in a JSON body must be.
-        json: Option<JsonRule>,
-        /// What happens on a redirect.
-        redirects: Redirects = Redirects::Follow,
-        /// The time after which a request counts as unanswered.
-        timeout: Spanned<Duration> = Spanned::new(Duration::from_secs(5), Span::default()),
-        /// How much of a body is read at most.
-        max_body: Size = Size(64 << 10),
-    }
-    short = url;
-    later = ["tls", "resolve", "from", "http2", "basic-auth"];
-    check = check_http;
-}
-
-choice! {
-    /// A method that asks, without changing anything, or that the probe's author vouches for.
-    pub enum Method("a method", later = []) {
-        /// GET
-        Get = "GET",
-        /// HEAD
-        Head = "HEAD",
-        /// POST
-        Post = "POST",
-        /// OPTIONS
-        Options = "OPTIONS",
-    }
-}
-
-choice! {
-    /// What happens on a redirect.
-    pub enum Redirects("a treatment of redirects", later = []) {
-        /// It is followed, on the same host only and at most five times.
-        Follow = "follow",
-        /// It is an answer like any other.
-        Refuse = "refuse",
-    }
-}
-
-/// A status or a class of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Status {
-    /// All that start with this digit: 2 for `2xx`.
-    Class(u16),
-    /// This one.
-    Exactly(u16),
-}
-
-impl Status {
-    /// Says whether a status is meant.
-    #[must_use]
-    pub fn holds(self, status: u16) -> bool {
-        match self {
-            Self::Class(class) => status / 100 == class,
-            Self::Exactly(exact) => status == exact,
-        }
-    }
-}
-
-impl FromScalar for Status {
-    const WHAT: &'static str = "an HTTP status";
-    const EXAMPLE: &'static str = "200";
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
-        match (class.map(str::parse), text.parse()) {
-            (Some(Ok(class @ 1..=5)), _) => Ok(Self::Class(class)),
-            (None, Ok(status @ 100..=599)) => Ok(Self::Exactly(status)),
-            _ => Err(Problem::new(
-                "a status is a number from 100 to 599, or a class such as `2xx`",
-            )),
-        }
-    }
-
-    fn stand_in() -> Self {
-        Self::Class(2)
-    }
-
-    fn scalar_schema() -> Schema {
-        json_schema!({"anyOf": [
-            {"type": "integer", "minimum": 100, "maximum": 599},
-            {"type": "string", "pattern": "^([1-5][0-9][0-9]|[1-5](xx|XX))$"}
-        ]})
-    }
-}
-
-record! {
-    /// What a body must hold.
-    pub struct Body("`body`") {
-        /// This text.
-        contains: Option<String>,
-        /// Something that this regular expression matches.
-        matches: Option<Pattern>,
-    }
-    check = |body: &Body, node, context| {
-        if body.contains.is_none() && body.matches.is_none() && node.mapping().is_some_and(<[_]>::is_empty) {
-            refuse_empty(node, context, "`body` asks nothing", "add `contains: …` or `matches: …`");
-        }
-    };
-}
-
-record! {
-    /// What a value in a JSON body must be.
-    pub struct JsonRule("`json`") {
-        /// Where the value is: keys and indexes from the root, for instance `$.checks[0].status`.
-        path: JsonPath,
-        /// What it must be. A number or boolean without quotes is one, everything else is text.
-        equals: JsonValue,
-    }
-    later = ["matches", "below", "above", "exists", "contains"];
-}
-
-/// A way from the root of a JSON document to one value.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct JsonPath(pub Vec<JsonStep>);
-
-/// One step of a [`JsonPath`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum JsonStep {
-    /// Into an array.
-    Index(usize),
-    /// Into an object.
-    Key(String),
-}
-
-impl JsonPath {
-    /// Finds the value.
-    #[must_use]
-    pub fn find<'v>(&self, root: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
-        self.0.iter().try_fold(root, |value, step| match step {
-            JsonStep::Index(index) => value.get(index),
-            JsonStep::Key(key) => value.get(key),
-        })
-    }
-}
-
-impl std::fmt::Display for JsonPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("$")?;
-        for step in &self.0 {
-            match step {
-                JsonStep::Index(index) => write!(f, "[{index}]")?,
-                JsonStep::Key(key) if is_plain_key(key) => write!(f, ".{key}")?,
-                JsonStep::Key(key) => write!(f, "['{key}']")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_plain_key(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-}
-
-impl FromScalar for JsonPath {
-    const WHAT: &'static str = "a path into JSON";
-    const EXAMPLE: &'static str = "$.status";
-    const SHAPE: Shape = Shape::Text;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let form = "a path is made of `.key`, `['key']` and `[0]` from the root `$`";
-        let mut rest = text.strip_prefix('$').unwrap_or(text);
-        let mut steps = Vec::new();
-        let mut first = rest.len() == text.len();
-        if text.is_empty() {
-            return Err(Problem::new(form));
-        }
-        while !rest.is_empty() {
-            if let Some(inner) = rest.strip_prefix('[') {
-                let Some((index, tail)) = inner.split_once(']') else {
-                    return Err(Problem::new("a `[` is not closed").helped("add the `]`"));
-                };
-                let quoted = ['\'', '"']
-                    .iter()
-                    .find_map(|quote| index.strip_prefix(*quote)?.strip_suffix(*quote));
-                steps.push(match (quoted, index.parse()) {
-                    (Some(key), _) => JsonStep::Key(key.to_owned()),
-                    (None, Ok(index)) => JsonStep::Index(index),
-                    _ => {
-                        return Err(Problem::new(format!(
-                            "`[{index}]` is neither an index nor a key in quotes; {form}"
-                        )));
-                    }
-                });
-                rest = tail;
-            } else {
-                let tail = match rest.strip_prefix('.') {
-                    Some(tail) => tail,
-                    None if first => rest,
-                    None => return Err(Problem::new(form)),
-                };
-                let end = tail.find(['.', '[']).unwrap_or(tail.len());
-                if !is_plain_key(&tail[..end]) {
-                    return Err(Problem::new(format!(
-                        "`{}` is not a key; {form}",
-                        &tail[..end]
-                    )));
-                }
-                steps.push(JsonStep::Key(tail[..end].to_owned()));
-                rest = &tail[end..];
-            }
-            first = false;
-        }
-        Ok(Self(steps))
-    }
-
-    fn stand_in() -> Self {
-        Self(Vec::new())
-    }
-
-    fn scalar_schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1})
-    }
-}
-
-/// A single JSON value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JsonValue(pub serde_json::Value);
-
-impl FromNode for JsonValue {
-    fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
-        let Some(scalar) = node.scalar() else {
-            context.wrong_type(node, "a single value", "ok");
-            return None;
-        };
-        if scalar.is_null() {
-            return Some(Self(serde_json::Value::Null));
-        }
-        let literal = scalar.is_number() || matches!(scalar.text.as_str(), "true" | "false");
-        let text = context.plain_text(node, "a value to compare with")?;
-        Some(Self(if scalar.plain && literal {
-            serde_json::from_str(&text.value).unwrap_or(serde_json::Value::String(text.value))
-        } else {
-            serde_json::Value::String(text.value)
-        }))
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["string", "number", "boolean", "null"]})
-    }
-}
-
-record! {
-    /// Whether a TCP connection can be opened.
-    pub struct TcpProbe("a TCP probe") {
-        /// The host and the port.
-        address: Spanned<HostPort>,
-        /// The time after which an attempt counts as unanswered.
-        timeout: Spanned<Duration> = Spanned::new(Duration::from_secs(5), Span::default()),
-    }
-    short = address;
-}
-
+/// Checks a gate; what its own module refuses besides is noted only if nothing else is wrong with it.
 fn check(gate: &Gate, node: &Node, context: &mut Context<'_>) {
+    let before = context.count();
     check_times(gate, context);
+    check_names(gate, node, context);
+    let times = [&gate.within, &gate.every, &gate.start_after, &gate.hold];
+    if context.count() > before || !node.complete || times.iter().any(|time| !time.known) {
+        return;
+    }
+    // A probe that could not be read leaves a gate that is not the one that was meant.
+    let written = node
+        .entry("probes")
+        .and_then(Node::mapping)
+        .map_or(0, <[_]>::len);
+    if written != gate.probes.len() {
+        return;
+    }
+    for error in Spec::try_new(gate.settings()).err().unwrap_or_default() {
+        let span = match node.entry("within") {
+            Some(within) if matches!(error, SpecError::NeverPasses { .. }) => within.span,
+            _ => context.head(node),
+        };
+        context.push(
+            context
+                .error(Kind::Inconsistent, span, "the gate cannot do what it says")
+                .caused_by(error.to_string())
+                .helped(error.hint()),
+        );
+    }
+}
+
+impl Gate {
+    /// Returns what the gate's own module takes.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let names = |list: &Option<Vec<Spanned<Name>>>| -> Vec<String> {
+            list.iter()
+                .flatten()
+                .map(|name| name.value.0.clone())
+                .collect()
+        };
+        Settings {
+            within: self.within.value,
+            every: self.every.value,
+            start_after: self.start_after.value,
+            hold: self.hold.value,
+            probes: self
+                .probes
+                .iter()
+                .map(|(name, probe)| {
+                    (
+                        name.value.0.clone(),
+                        gate::Rule::Consecutive(probe.rule.consecutive.0),
+                    )
+                })
+                .collect(),
+            pass: self.pass.as_ref().map(|pass| gate::Pass {
+                all: names(&pass.all),
+                any: names(&pass.any),
+                at_least: pass.at_least.as_ref().map(|some| {
+                    let of = some.of.iter().map(|name| name.value.0.clone()).collect();
+                    (some.count.value.0, of)
+                }),
+            }),
+            control: self.control.is_some(),
+        }
+    }
+}
+
+fn check_names(gate: &Gate, node: &Node, context: &mut Context<'_>) {
     let probes = node.entry("probes");
     let declared: Vec<String> = probes
         .and_then(Node::mapping)
@@ -531,31 +307,7 @@ fn check_times(gate: &Gate, context: &mut Context<'_>) {
     }
 }
 
-fn check_http(probe: &HttpProbe, node: &Node, context: &mut Context<'_>) {
-    if probe.method == Method::Head && (probe.body.is_some() || probe.json.is_some()) {
-        let at = node
-            .entry("body")
-            .or_else(|| node.entry("json"))
-            .unwrap_or(node);
-        let span = context.head(at);
-        context.push(
-            context
-                .error(Kind::Inconsistent, span, "a response to `HEAD` has no body")
-                .caused_by("the probe asks with `method: HEAD` and wants to look into the body")
-                .helped("use `method: GET`, or remove `body` and `json`"),
-        );
-    }
-    if probe.timeout.known && probe.timeout.value.is_zero() {
-        context.push(
-            context
-                .error(Kind::Inconsistent, probe.timeout.span, "`timeout` is zero")
-                .caused_by("no server answers in no time")
-                .helped("write a longer duration, for instance `5s`"),
-        );
-    }
-}
-
-fn refuse_empty(node: &Node, context: &mut Context<'_>, message: &str, help: &str) {
+pub(super) fn refuse_empty(node: &Node, context: &mut Context<'_>, message: &str, help: &str) {
     let span = context.head(node);
     context.push(
         context

@@ -7,6 +7,7 @@ pub mod gate;
 mod headers;
 pub mod notify;
 pub mod preload;
+pub mod question;
 pub mod verify;
 pub mod watch;
 

@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
-use super::gate::{self as document, Gate, HttpProbe, Pass, Question, TcpProbe};
+use super::gate::Gate;
 use super::headers::headers;
+use super::question::{self as document, HttpProbe, Question, TcpProbe};
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;
@@ -16,9 +17,7 @@ use crate::failure::Failure;
 use crate::gate::{self, Decision, Judge, Spec, SpecError};
 use crate::outcome::ExitCode;
 use crate::pipeline::scalar::duration_text;
-use crate::probe::{
-    self, Answer, Asked, BodyTest, Comparison, HttpSettings, JsonTest, Probe, Statuses,
-};
+use crate::probe::{self, Answer, Asked, BodyTest, HttpSettings, JsonTest, Probe, Statuses};
 use crate::report::Detail;
 
 /// A gate that is ready to run.
@@ -34,19 +33,6 @@ impl Watch {
     /// # Errors
     /// The gate could never pass, or a probe could never be good.
     pub fn new(gate: &Gate) -> Result<Self, Failure> {
-        let rules = gate.probes.iter().map(|(name, probe)| {
-            let rule = gate::Rule::Consecutive(probe.rule.consecutive.0);
-            (name.value.0.clone(), rule)
-        });
-        let settings = gate::Settings {
-            within: gate.within.value,
-            every: gate.every.value,
-            start_after: gate.start_after.value,
-            hold: gate.hold.value,
-            probes: rules.collect(),
-            pass: gate.pass.as_ref().map(expression),
-            control: gate.control.is_some(),
-        };
         let probes = gate.probes.iter().map(|(name, probe)| {
             let ready = question(&probe.question, &format!("probe `{}`", name.value))?;
             Ok((name.value.0.clone(), ready))
@@ -56,7 +42,7 @@ impl Watch {
             .as_ref()
             .map(|asked| question(asked, "the control probe"));
         Ok(Self {
-            spec: Spec::try_new(settings).map_err(|errors| impossible(&errors))?,
+            spec: Spec::try_new(gate.settings()).map_err(|errors| impossible(&errors))?,
             probes: probes.collect::<Result<_, Failure>>()?,
             control: control.transpose()?,
         })
@@ -181,27 +167,6 @@ fn sampled(probe: &str, answer: &Answer) -> Detail {
     }
 }
 
-fn expression(pass: &Pass) -> gate::Pass {
-    let names = |names: &Option<Vec<_>>| -> Vec<String> {
-        let named = names.iter().flatten();
-        named
-            .map(
-                |name: &crate::pipeline::Spanned<crate::pipeline::address::Name>| {
-                    name.value.0.clone()
-                },
-            )
-            .collect()
-    };
-    gate::Pass {
-        all: names(&pass.all),
-        any: names(&pass.any),
-        at_least: pass.at_least.as_ref().map(|some| {
-            let of = some.of.iter().map(|name| name.value.0.clone()).collect();
-            (some.count.value.0, of)
-        }),
-    }
-}
-
 fn question(question: &Question, name: &str) -> Result<Probe, Failure> {
     match question {
         Question::Http(http) => http_probe(http, name),
@@ -218,19 +183,11 @@ fn tcp_probe(tcp: &TcpProbe, name: &str) -> Result<Probe, Failure> {
 }
 
 fn http_probe(http: &HttpProbe, name: &str) -> Result<Probe, Failure> {
-    let statuses = http.status.0.iter().map(|status| match status {
-        document::Status::Class(class) => format!("{class}xx"),
-        document::Status::Exactly(exact) => exact.to_string(),
-    });
-    let statuses: Vec<String> = statuses.collect();
-    let status = Statuses::try_new(statuses.iter().map(String::as_str))
-        .map_err(|error| refused(name, &error, None))?;
+    let statuses = http.status.0.iter().map(|status| status.0.as_str());
+    let status = Statuses::try_new(statuses).map_err(|error| refused(name, &error, None))?;
     let json = http.json.as_ref().map(|rule| {
-        JsonTest::try_new(
-            &rule.path.to_string(),
-            vec![Comparison::Equals(rule.equals.0.clone())],
-        )
-        .map_err(|error| refused(name, &error, Some(error.hint())))
+        JsonTest::try_new(&rule.path.value, rule.comparisons())
+            .map_err(|error| refused(name, &error, Some(error.hint())))
     });
     let settings = HttpSettings {
         method: method(http.method),

@@ -1,6 +1,8 @@
 //! The same program as a component: what it does natively it does in the sandbox.
+//!
+//! Each run compiles the component, some seconds of both cores: few runs, each with much in it.
 
-use crate::harness::{Image, Layout, Registry, Sandbox, Service, Signer, run_component};
+use crate::harness::{Image, Layout, Registry, Runtime, Sandbox, Service, Signer};
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
@@ -11,10 +13,16 @@ fn it_validates_in_the_same_words() {
         "version: 1\nname: good\nsteps:\n  - check: {registry: \"127.0.0.1:5000\"}\n",
     );
     sandbox.write("bad.yml", "version: 1\nname: bad\nstepz: []\n");
-    run_component(&sandbox, &["validate", "good.yml"]).expect(0);
-    let inside = run_component(&sandbox, &["validate", "bad.yml"]).expect(10);
-    let outside = sandbox.run(["validate", "bad.yml"]).expect(10);
-    assert_eq!(inside.stderr, outside.stderr);
+    let arguments = ["validate", "good.yml", "bad.yml"];
+    let outside = sandbox
+        .run(arguments)
+        .expect(10)
+        .says("good.yml is a valid");
+    for runtime in Runtime::ALL {
+        let inside = runtime.run(&sandbox, &[], &arguments);
+        let inside = inside.expect(runtime.code(10));
+        assert_eq!(inside.stderr, outside.stderr, "{runtime:?}");
+    }
 }
 
 #[test]
@@ -26,35 +34,69 @@ fn it_pulls_verifies_and_gates_over_the_network() {
     let image = Image::new("component", &[1000, 300_000]);
     let reference = image.push(registry.address(), "acme/web", "v1");
     signer.sign(&reference, Layout::Bundle);
-    let sandbox = Sandbox::new();
-    sandbox.write("ops.pub", std::fs::read(signer.public_key()).unwrap());
-    let address = registry.address();
-    sandbox.write(
-        "p.yml",
-        format!(
-            "version: 1\nname: component\nimages:\n  web: \"{address}/acme/web:v1\"\ntrust:\n  signers:\n    ops: {{key: ops.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - check: {{registry: \"{address}\"}}\n  - preload: {{images: [web]}}\n  - verify: {{images: [web]}}\n  - gate:\n      within: 10s\n      every: 50ms\n      probes:\n        page: {{http: {{url: \"{}\", status: 200}}}}\n        port: {{tcp: \"{}\"}}\n",
-            service.url("/health"),
-            service.address()
-        ),
+    let (registry, service) = (registry.address(), service.address());
+    let document = format!(
+        "version: 1
+name: component
+images:
+  web: \"{registry}/acme/web:v1\"
+trust:
+  signers:
+    ops: {{key: ops.pub}}
+  images:
+    \"{registry}/**\": {{signed-by: ops}}
+steps:
+  - check: {{registry: \"{registry}\"}}
+  - preload: {{images: [web]}}
+  - verify: {{images: [web]}}
+  - gate:
+      within: 20s
+      every: 50ms
+      probes:
+        page: {{http: {{url: \"http://{service}/health\", status: 200}}}}
+        port: {{tcp: \"{service}\"}}
+"
     );
-    run_component(&sandbox, &["p.yml"]).expect(0);
-    super::preload::assert_holds(&sandbox.cache(), &image);
-    // The cache is the same one: natively nothing is left to fetch.
-    drop(registry);
-    sandbox.run(["cache", "ls"]).expect(0);
+    for runtime in Runtime::ALL {
+        let sandbox = Sandbox::new();
+        sandbox.write("ops.pub", std::fs::read(signer.public_key()).unwrap());
+        sandbox.write("p.yml", &document);
+        runtime
+            .run(&sandbox, &[registry, &service], &["p.yml"])
+            .expect(0);
+        super::preload::assert_holds(&sandbox.cache(), &image);
+        // The folder is the same inside and outside, so natively nothing is left to fetch.
+        let listed = sandbox.run(["cache", "ls"]).expect(0);
+        assert!(listed.stdout.contains("acme/web"), "{}", listed.stdout);
+    }
 }
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
 fn it_refuses_with_the_same_codes() {
     let registry = Registry::start();
-    let stranger = Signer::new();
     let unsigned = Image::new("unsigned", &[10]).push(registry.address(), "acme/unsigned", "v1");
     let signed = Image::new("signed", &[10]).push(registry.address(), "acme/signed", "v1");
     Signer::new().sign(&signed, Layout::Bundle);
     let sandbox = Sandbox::new();
-    sandbox.write("ops.pub", std::fs::read(stranger.public_key()).unwrap());
-    for (reference, code) in [(&unsigned, 30), (&signed, 31)] {
-        run_component(&sandbox, &["verify", reference, "--key", "ops.pub"]).expect(code);
+    sandbox.write(
+        "ops.pub",
+        std::fs::read(Signer::new().public_key()).unwrap(),
+    );
+    let arguments = ["verify", &unsigned, &signed, "--key", "ops.pub"];
+    for runtime in Runtime::ALL {
+        let output = runtime.run(&sandbox, &[registry.address()], &arguments);
+        // Two refusals, and the more dangerous one decides.
+        output.expect(runtime.code(31));
     }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_launcher_grants_no_host_that_was_not_named() {
+    let registry = Registry::start();
+    let reference = Image::new("grant", &[10]).push(registry.address(), "acme/web", "v1");
+    let sandbox = Sandbox::new();
+    let refused = Runtime::Launcher.run(&sandbox, &["127.0.0.1:9"], &["pull", &reference]);
+    refused.expect(20).says(registry.address());
 }

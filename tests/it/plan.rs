@@ -1,6 +1,10 @@
 //! What `plan` promises, held against nginx's log of the run that follows.
 
-use crate::harness::{Image, Index, Layout, Proxy, Registry, Sandbox, Signer};
+use serde_json::Value;
+
+use crate::harness::{
+    Authority, Image, Index, Layout, PASSWORD, Proxy, Registry, Sandbox, Signer, USER,
+};
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
@@ -30,26 +34,7 @@ fn requests_and_bytes_equal_the_log_of_the_cold_run() {
         .expect(0)
         .json();
     assert!(!sandbox.cache().exists(), "plan writes nothing");
-    let before = proxy.accesses().len();
-    sandbox.run(["p.yml"]).expect(0);
-    let run = proxy.accesses().split_off(before);
-
-    let listed = run
-        .iter()
-        .map(|a| format!("{a:?}"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let bytes: u64 = run.iter().map(|access| access.bytes).sum();
-    assert_eq!(
-        plan["total"]["requests"].as_u64(),
-        Some(run.len() as u64),
-        "{plan:#}\n{listed}"
-    );
-    assert_eq!(
-        plan["total"]["bytes"].as_u64(),
-        Some(bytes),
-        "{plan:#}\n{listed}"
-    );
+    assert_plan_equals_run(&plan, &proxy, &sandbox);
     for (image, digest) in [("web", web), ("worker", worker)] {
         let planned = plan["images"][image]["digest"].as_str().unwrap();
         assert!(
@@ -57,6 +42,46 @@ fn requests_and_bytes_equal_the_log_of_the_cold_run() {
             "{image}: {planned}, not {digest}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_login_is_in_the_plan_too() {
+    let registry = Registry::start();
+    Image::new("login", &[1000, 2000]).push(registry.address(), "acme/web", "v1");
+    let locked = registry.with_password();
+    let (tokens, _service) = registry.with_tokens(&Authority::new());
+    for registry in [locked, tokens] {
+        let proxy = Proxy::before(registry.address());
+        let sandbox = Sandbox::new();
+        let address = proxy.address();
+        sandbox.docker_login(address, USER, PASSWORD);
+        sandbox.write(
+            "p.yml",
+            format!("version: 1\nname: plan\ncredentials: [docker-config]\nimages:\n  web: \"{address}/acme/web:v1\"\nsteps:\n  - check: {{registry: \"{address}\"}}\n  - preload: {{images: [web]}}\n"),
+        );
+        let plan = sandbox
+            .run(["plan", "p.yml", "--format", "json"])
+            .expect(0)
+            .json();
+        assert_plan_equals_run(&plan, &proxy, &sandbox);
+    }
+}
+
+/// Runs `p.yml` and panics unless what nginx logs of it is what the plan said of nginx's address.
+fn assert_plan_equals_run(plan: &Value, proxy: &Proxy, sandbox: &Sandbox) {
+    let before = proxy.accesses().len();
+    sandbox.run(["p.yml"]).expect(0);
+    let run = proxy.accesses().split_off(before);
+    let listed: Vec<_> = run.iter().map(|access| format!("{access:?}")).collect();
+    let listed = listed.join("\n");
+    let bytes: u64 = run.iter().map(|access| access.bytes).sum();
+    let planned = &plan["requests"][proxy.address()];
+    assert_eq!(
+        (planned["requests"].as_u64(), planned["bytes"].as_u64()),
+        (Some(run.len() as u64), Some(bytes)),
+        "{plan:#}\n{listed}"
+    );
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-use crate::pipeline::{Given, Loaded, Mode, RunNames, Source, load};
+use serde_json::Value;
+
+use crate::pipeline::tree::{self, Node};
+use crate::pipeline::{Given, Loaded, Mode, RunNames, Source, load, schema};
 
 /// The variables of every test.
 fn variables(name: &str) -> Option<String> {
@@ -25,13 +28,10 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Loads a document with inputs as on the command line.
-pub fn load_with(text: &str, inputs: &[(&str, &str)], mode: Mode) -> Loaded {
-    let given = Given {
-        inputs: inputs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+/// Returns what every test is given.
+pub fn given(mode: Mode) -> Given<'static> {
+    Given {
+        inputs: BTreeMap::new(),
         variables: &variables,
         read_file: &read_file,
         run: RunNames {
@@ -40,6 +40,17 @@ pub fn load_with(text: &str, inputs: &[(&str, &str)], mode: Mode) -> Loaded {
         },
         playground: None,
         mode,
+    }
+}
+
+/// Loads a document with inputs as on the command line.
+pub fn load_with(text: &str, inputs: &[(&str, &str)], mode: Mode) -> Loaded {
+    let given = Given {
+        inputs: inputs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..given(mode)
     };
     load(&Source::new("pipeline.yml", text), &given)
 }
@@ -62,4 +73,49 @@ pub fn shown(loaded: &Loaded) -> String {
         text.push_str("nothing");
     }
     text
+}
+
+/// Judges documents by the published schema, as an editor does.
+pub struct SchemaJudge {
+    schemas: boon::Schemas,
+    index: boon::SchemaIndex,
+}
+
+impl SchemaJudge {
+    /// Compiles the schema.
+    pub fn new() -> Self {
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource("pipeline.json", schema()).unwrap();
+        let mut schemas = boon::Schemas::new();
+        let index = compiler.compile("pipeline.json", &mut schemas).unwrap();
+        Self { schemas, index }
+    }
+
+    /// Says whether the schema accepts a document.
+    pub fn accepts(&self, text: &str) -> Result<(), String> {
+        let root = tree::parse(&Source::new("pipeline.yml", text), &mut Vec::new());
+        let value = root.as_ref().map_or(Value::Null, json);
+        self.schemas
+            .validate(&value, self.index)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Reads a tree as editors do, by YAML's core schema.
+fn json(node: &Node) -> Value {
+    match &node.value {
+        tree::Value::Mapping(entries) => entries
+            .iter()
+            .map(|entry| (entry.key.clone(), json(&entry.node)))
+            .collect(),
+        tree::Value::Sequence(items) => items.iter().map(json).collect(),
+        tree::Value::Scalar(scalar) if scalar.is_null() => Value::Null,
+        tree::Value::Scalar(scalar) if scalar.is_boolean() => {
+            Value::Bool(scalar.text.to_lowercase() == "true")
+        }
+        tree::Value::Scalar(scalar) if scalar.is_number() => {
+            serde_json::from_str(&scalar.text).unwrap_or_else(|_| Value::from(0.5))
+        }
+        tree::Value::Scalar(scalar) => Value::String(scalar.text.clone()),
+    }
 }

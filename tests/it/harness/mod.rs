@@ -19,7 +19,7 @@ mod tools;
 
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
-pub use component::run_component;
+pub use component::Runtime;
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal};

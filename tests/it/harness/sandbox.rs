@@ -144,7 +144,10 @@ impl Running {
 
     /// Presses Ctrl-C at the terminal.
     pub fn press_interrupt(&mut self) {
-        let keys = self.keys.as_mut().expect("started on a terminal");
+        let keys = self
+            .keys
+            .as_mut()
+            .unwrap_or_else(|| panic!("not started on a terminal"));
         keys.write_all(b"\x03").unwrap();
         keys.flush().unwrap();
     }
