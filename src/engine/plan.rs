@@ -88,7 +88,7 @@ impl Cost {
 pub async fn plan(
     tasks: &Tasks,
     selected: &[bool],
-    grants: Grants,
+    mut grants: Grants,
     context: &Context,
 ) -> (Plan, ExitCode) {
     let lists = [
@@ -113,6 +113,13 @@ pub async fn plan(
     let mut requests = costs(&context.world.registries.log());
     for (host, cost) in expected {
         requests.entry(host).or_default().add(cost);
+    }
+    // Token services and storage hosts are named by the registries themselves.
+    for host in requests.keys() {
+        grants
+            .hosts
+            .entry(host.clone())
+            .or_insert_with(|| ["named by a registry".to_owned()].into());
     }
     let mut total = Cost::default();
     requests.values().for_each(|cost| total.add(*cost));

@@ -303,3 +303,47 @@ async fn what_is_remembered_of_a_failure_holds_no_secret() {
     let first = context.world.state.first_failure().unwrap();
     assert_eq!(first.failure.message, "***");
 }
+
+#[tokio::test]
+async fn a_plan_grants_the_hosts_that_registries_name() {
+    let (context, _) = context();
+    let tasks = Tasks {
+        steps: vec![Task {
+            action: Box::new(Elsewhere),
+            ..passing("a")
+        }],
+        ..Tasks::default()
+    };
+    let grants = Grants::default();
+    let (plan, _) = crate::engine::plan::plan(&tasks, &[true], grants, &context).await;
+    assert!(plan.grants.hosts.contains_key("tokens.example:443"));
+}
+
+/// An action whose run asks a host that the document does not name.
+struct Elsewhere;
+
+impl Action for Elsewhere {
+    fn verb(&self) -> &'static str {
+        "elsewhere"
+    }
+
+    fn family(&self) -> ExitCode {
+        ExitCode::Unexpected
+    }
+
+    fn grants(&self, _: &mut Grants, _: &Context) {}
+
+    fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn rehearse<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Rehearsal, Failure>> {
+        let mut rehearsal = Rehearsal::default();
+        let cost = crate::engine::plan::Cost {
+            requests: 1,
+            bytes: 0,
+        };
+        rehearsal.expects("tokens.example:443", cost);
+        async { Ok(rehearsal) }.boxed()
+    }
+}
