@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::sha256::Sha256;
+
 /// A SHA-256 digest in the form `sha256:` and 64 lower-case hex digits.
 ///
 /// No other form can exist, so a digest is safe to use as a file name.
@@ -98,13 +100,13 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// A running SHA-256 (docs/decisions/0003-hashing.md says which one and why).
-pub struct Hasher(ring::digest::Context);
+pub struct Hasher(Sha256);
 
 impl Hasher {
     /// Starts with no bytes.
     #[must_use]
     pub fn new() -> Self {
-        Self(ring::digest::Context::new(&ring::digest::SHA256))
+        Self(Sha256::new())
     }
 
     /// Adds bytes.
@@ -115,9 +117,7 @@ impl Hasher {
     /// Returns the digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        Digest(bytes)
+        Digest(self.0.finish())
     }
 }
 

@@ -22,6 +22,9 @@ pub mod reference;
 pub mod referrers;
 pub mod resolve;
 mod retry;
+#[cfg_attr(target_family = "wasm", path = "sha256_wasi.rs")]
+#[cfg_attr(not(target_family = "wasm"), path = "sha256_native.rs")]
+mod sha256;
 #[cfg(test)]
 mod tests;
 mod token;
