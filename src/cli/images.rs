@@ -47,7 +47,12 @@ pub async fn pull(arguments: &PullArgs, session: &Session) -> Result<ExitCode, F
 /// A reference, a key or a file that can't be used.
 pub async fn verify(arguments: &VerifyArgs, session: &Session) -> Result<ExitCode, Failure> {
     // Nothing is written, so that a cache is no must.
-    let nowhere = || session.environment.temporary_folder().join("shipgate-no-cache");
+    let nowhere = || {
+        session
+            .environment
+            .temporary_folder()
+            .join("shipgate-no-cache")
+    };
     let store = StoreArgs {
         cache: session
             .environment

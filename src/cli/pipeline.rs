@@ -49,7 +49,7 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
         .report
         .as_deref()
         .map_or(Ok(()), |folder| session.write_report(folder));
-    if opened.playground.is_some() && session.prints_data() {
+    if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
