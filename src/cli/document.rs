@@ -138,8 +138,11 @@ fn nearby(path: &Path) -> Option<PathBuf> {
 fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?
-        .take(MAXIMUM_BYTES as u64)
+        .take(MAXIMUM_BYTES as u64 + 1)
         .read_to_end(&mut bytes)?;
+    if bytes.len() > MAXIMUM_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
     Ok(bytes)
 }
 

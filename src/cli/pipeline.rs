@@ -126,6 +126,7 @@ pub fn validate(arguments: &ValidateArgs, session: &mut Session) -> Result<ExitC
                 if let Some(document) = &loaded.document
                     && let Err(failure) = step::validate(document)
                 {
+                    session.tell(&loaded.diagnostics);
                     session.printer.failure(&failure);
                     exit = exit.worse(failure.exit);
                     continue;

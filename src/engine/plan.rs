@@ -91,15 +91,10 @@ pub async fn plan(
     mut grants: Grants,
     context: &Context,
 ) -> (Plan, ExitCode) {
-    let lists = [
-        ("steps", &tasks.steps),
-        ("on-failure", &tasks.on_failure),
-        ("finally", &tasks.finally),
-    ];
     let mut steps = Vec::new();
     let mut expected = Vec::new();
     let mut exit = ExitCode::Done;
-    for (list, tasks) in lists {
+    for (list, tasks) in [("steps", &tasks.steps), ("finally", &tasks.finally)] {
         for (place, task) in tasks.iter().enumerate() {
             let asked = list != "steps" || selected.get(place).copied().unwrap_or_default();
             let (step, costs) = rehearse(task, list, asked, context).await;
@@ -113,6 +108,12 @@ pub async fn plan(
     let mut requests = costs(&context.world.registries.log());
     for (host, cost) in expected {
         requests.entry(host).or_default().add(cost);
+    }
+    // A run in which nothing fails asks for none of this: it is shown, not counted.
+    let at = tasks.steps.len();
+    for (place, task) in tasks.on_failure.iter().enumerate() {
+        let (step, _) = rehearse(task, "on-failure", true, context).await;
+        steps.insert(at + place, step);
     }
     // Token services and storage hosts are named by the registries themselves.
     for host in requests.keys() {

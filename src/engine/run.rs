@@ -143,25 +143,40 @@ async fn attempt_all(task: &Task, context: &Context) -> StepOutcome {
         name: task.name.clone(),
     });
     let began = Instant::now();
+    let mut last = None;
     let result = tokio::select! {
         biased;
         () = context.cancel.reached(Urgency::Cancel) => None,
-        result = timeout_at(began + task.timeout, attempts(task, &context)) => Some(result),
+        result = timeout_at(began + task.timeout, attempts(task, &context, &mut last)) => Some(result),
     };
     let (outcome, failure) = match result {
         None => (StepOutcome::Cancelled, None),
         Some(Ok(Ok(()))) => (StepOutcome::Passed, None),
-        Some(Ok(Err(failure))) if failure.exit == ExitCode::GateInconclusive => {
-            (StepOutcome::Inconclusive, Some(failure))
+        Some(Ok(Err(failure))) => (outcome_of(&failure), Some(failure)),
+        Some(Err(_)) => {
+            let failure = timed_out(task, last);
+            (outcome_of(&failure), Some(failure))
         }
-        Some(Ok(Err(failure))) => (StepOutcome::Failed, Some(failure)),
-        Some(Err(_)) => (StepOutcome::Failed, Some(timed_out(task))),
     };
     finish(task, &context, outcome, failure, began.elapsed());
     outcome
 }
 
-async fn attempts(task: &Task, context: &Context) -> Result<(), Failure> {
+/// Says how a step ended that failed in this way.
+fn outcome_of(failure: &Failure) -> StepOutcome {
+    if failure.exit == ExitCode::GateInconclusive {
+        StepOutcome::Inconclusive
+    } else {
+        StepOutcome::Failed
+    }
+}
+
+/// Tries until it passes or there are no attempts left. `last` keeps what the last one failed with.
+async fn attempts(
+    task: &Task,
+    context: &Context,
+    last: &mut Option<Failure>,
+) -> Result<(), Failure> {
     let mut pause = task.pause;
     for attempt in 1..=task.retries {
         let Err(failure) = task.action.run(context).await else {
@@ -171,21 +186,24 @@ async fn attempts(task: &Task, context: &Context) -> Result<(), Failure> {
             attempt,
             of: task.retries + 1,
             wait: pause,
-            failure,
+            failure: failure.clone(),
         });
+        *last = Some(failure);
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
     task.action.run(context).await
 }
 
-fn timed_out(task: &Task) -> Failure {
-    Failure::new(
-        task.action.family(),
-        format!("step `{}` was not done within its timeout", task.id),
-    )
-    .fact("timeout", format!("{:?}", task.timeout))
-    .hinted("raise `timeout` on the step, or see above what it waited for")
+/// Makes the failure of a step whose time is over: what an earlier attempt found is not forgotten.
+fn timed_out(task: &Task, last: Option<Failure>) -> Failure {
+    let message = format!("step `{}` was not done within its timeout", task.id);
+    if let Some(failure) = last {
+        return failure.caused_by(format!("{message}, in another attempt"));
+    }
+    Failure::new(task.action.family(), message)
+        .fact("timeout", format!("{:?}", task.timeout))
+        .hinted("raise `timeout` on the step, or see above what it waited for")
 }
 
 fn finish(

@@ -18,6 +18,7 @@ use crate::{net, oci};
 struct Scripted {
     failures: Mutex<Vec<ExitCode>>,
     takes: Duration,
+    family: ExitCode,
 }
 
 impl Action for Scripted {
@@ -26,7 +27,7 @@ impl Action for Scripted {
     }
 
     fn family(&self) -> ExitCode {
-        ExitCode::PreloadFailed
+        self.family
     }
 
     fn grants(&self, _: &mut Grants, _: &Context) {}
@@ -71,6 +72,7 @@ fn task(id: &str, failures: &[ExitCode], takes: Duration) -> Task {
         action: Box::new(Scripted {
             failures: Mutex::new(failures.to_vec()),
             takes,
+            family: ExitCode::PreloadFailed,
         }),
     }
 }
@@ -212,6 +214,36 @@ async fn a_timeout_bounds_all_attempts() {
     a failed
     b passed
     ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_cut_by_its_timeout_is_inconclusive_and_not_failed() {
+    let mut cut = task("a", &[], Duration::from_secs(3600));
+    cut.action = Box::new(Scripted {
+        failures: Mutex::default(),
+        takes: Duration::from_secs(3600),
+        family: ExitCode::GateInconclusive,
+    });
+    let (exit, lines) = outcome(Tasks {
+        steps: vec![cut],
+        ..Tasks::default()
+    })
+    .await;
+    assert_eq!(exit, ExitCode::GateInconclusive);
+    insta::assert_snapshot!(lines, @"a inconclusive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_does_not_forget_what_an_earlier_attempt_found() {
+    let (exit, _) = outcome(Tasks {
+        steps: vec![Task {
+            retries: 1,
+            ..task("a", &[ExitCode::GateFailed], Duration::from_secs(3600))
+        }],
+        ..Tasks::default()
+    })
+    .await;
+    assert_eq!(exit, ExitCode::GateFailed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,11 @@ pub trait Action: Send + Sync {
     /// Returns the exit code of a failure that says nothing closer, a timeout for instance.
     fn family(&self) -> ExitCode;
 
+    /// Returns the time that the action needs by what the document says of it.
+    fn needs(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Adds what a run may touch because of this action.
     fn grants(&self, grants: &mut Grants, context: &Context);
 
@@ -94,7 +99,7 @@ pub struct Task {
 /// The longest pause between two attempts.
 pub const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// The bound on a step that names none.
+/// The bound on a step that names none, unless it [`needs`](Action::needs) more.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// Says whether a step runs, from what is known of the steps before it.

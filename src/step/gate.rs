@@ -111,6 +111,14 @@ fn check(gate: &Gate, node: &Node, context: &mut Context<'_>) {
 }
 
 impl Gate {
+    /// Says whether all times are those that a run will use.
+    #[must_use]
+    pub fn times_are_known(&self) -> bool {
+        [&self.within, &self.every, &self.start_after, &self.hold]
+            .iter()
+            .all(|time| time.known)
+    }
+
     /// Returns what the gate's own module takes.
     #[must_use]
     pub fn settings(&self) -> Settings {

@@ -65,7 +65,9 @@ impl Verb {
 /// The first step that could never work.
 pub fn validate(document: &Document) -> Result<(), Failure> {
     for step in document.all_steps() {
-        if let Verb::Gate(gate) = &step.verb {
+        if let Verb::Gate(gate) = &step.verb
+            && gate.times_are_known()
+        {
             watch::Watch::new(gate).map_err(|failure| failure.fact("step", &step.id.value.0))?;
         }
     }
@@ -99,10 +101,10 @@ fn task(step: &Step) -> Result<Task, Failure> {
             .r#if
             .clone()
             .map(|when| Box::new(when) as Box<dyn Condition>),
-        timeout: step
-            .timeout
-            .as_ref()
-            .map_or(DEFAULT_TIMEOUT, |timeout| timeout.value),
+        timeout: step.timeout.as_ref().map_or_else(
+            || action.needs().max(DEFAULT_TIMEOUT),
+            |timeout| timeout.value,
+        ),
         retries: step.retry.as_ref().map_or(0, |retry| retry.times.0),
         pause: step
             .retry

@@ -20,6 +20,9 @@ use crate::pipeline::scalar::duration_text;
 use crate::probe::{self, Answer, Asked, BodyTest, HttpSettings, JsonTest, Probe, Statuses};
 use crate::report::Detail;
 
+/// What a gate's step may take beyond the gate's own deadline.
+const MARGIN: Duration = Duration::from_secs(60);
+
 /// A gate that is ready to run.
 pub struct Watch {
     spec: Spec,
@@ -68,6 +71,10 @@ impl Action for Watch {
 
     fn family(&self) -> ExitCode {
         ExitCode::GateInconclusive
+    }
+
+    fn needs(&self) -> Duration {
+        self.spec.within() + MARGIN
     }
 
     fn grants(&self, grants: &mut Grants, _: &Context) {

@@ -122,7 +122,7 @@ impl<'a, A: Artifacts> Search<'a, A> {
         // Signers of one image often sign the same payload: it is fetched once.
         let mut payloads: BTreeMap<Digest, Bytes> = BTreeMap::new();
         for layer in layers {
-            if self.is_satisfied() {
+            if self.is_over() {
                 self.findings.unread += waiting;
                 return;
             }
