@@ -77,8 +77,12 @@ pub fn host_platform() -> Platform {
 
 /// Makes a policy in which any of the keys may have signed any image.
 fn policy(keys: &[PathBuf]) -> Result<Policy, Failure> {
-    let keys: Result<Vec<_>, Failure> = keys.iter().map(|path| key(path)).collect();
-    let signers = BTreeMap::from([("key".to_owned(), Signer::Key { keys: keys? })]);
+    let mut signers = BTreeMap::new();
+    for path in keys {
+        // Reports then name the file, which is what the command line names.
+        let keys = vec![key(path)?];
+        signers.insert(path.display().to_string(), Signer::Key { keys });
+    }
     let unusable = |cause: String| {
         Failure::new(ExitCode::Usage, "the keys make no trust rule").caused_by(cause)
     };
@@ -86,7 +90,8 @@ fn policy(keys: &[PathBuf]) -> Result<Policy, Failure> {
         pattern: "**"
             .parse::<Pattern>()
             .map_err(|error| unusable(error.to_string()))?,
-        requirement: Requirement::any(["key"]).map_err(|error| unusable(error.to_string()))?,
+        requirement: Requirement::any(signers.keys().cloned())
+            .map_err(|error| unusable(error.to_string()))?,
     };
     Policy::new(signers, vec![rule]).map_err(|error| unusable(error.to_string()))
 }

@@ -103,7 +103,10 @@ impl Session {
         let first = context.world.state.first_failure();
         self.events.emit(Detail::RunFinished {
             exit,
-            reason: first.map(|first| first.failure.message),
+            reason: first.map(|first| match first.failure.causes.first() {
+                Some(cause) => format!("{}: {cause}", first.failure.message),
+                None => first.failure.message,
+            }),
         });
         exit
     }

@@ -199,6 +199,20 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
             }
         }
     }
+    for variable in [
+        "CI_JOB_URL",
+        "GITHUB_SERVER_URL",
+        "GITHUB_REPOSITORY",
+        "GITHUB_RUN_ID",
+    ] {
+        if environment.filled(variable).is_some() {
+            grants.variable(variable, "link to the job");
+        }
+    }
+    if let Some(path) = environment.filled("SSL_CERT_FILE") {
+        grants.variable("SSL_CERT_FILE", "certificate authorities");
+        grants.read(path, "certificate authorities");
+    }
     let docker: Option<PathBuf> = environment.docker_config();
     if let Some(path) = docker.filter(|_| {
         document

@@ -54,6 +54,7 @@ record! {
         /// The webhook's URL, from a secret: whoever has it can post.
         webhook: SecretWebhook,
     }
+    short = webhook;
     later = ["channel", "token", "thread"];
 }
 

@@ -127,5 +127,10 @@ fn the_worse(one: Failure, other: Failure) -> Failure {
     } else {
         (other, one)
     };
-    kept.caused_by(format!("besides, {}", mentioned.message))
+    let why = mentioned.causes.first().map_or("", String::as_str);
+    let kept = kept.caused_by(format!("besides, {}: {why}", mentioned.message));
+    match mentioned.hint {
+        Some(hint) => kept.caused_by(format!("for that one, {hint}")),
+        None => kept,
+    }
 }
