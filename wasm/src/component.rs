@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Config, Engine, Store, Trap};
 use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -63,7 +63,7 @@ async fn execute(
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ok(*code == 0),
             None => Err(Failure::Trap {
-                cause: words(&error),
+                cause: trap(&error),
             }),
         },
     }
@@ -93,7 +93,12 @@ fn context(arguments: Arguments, path: &Path, private: &Path) -> Result<WasiCtx,
     );
     context.args(&arguments.arguments);
     for name in arguments.variables {
-        match env::var(&name) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is where a variable is granted"
+        )]
+        let value = env::var(&name);
+        match value {
             Ok(value) => {
                 context.env(name, value);
             }
@@ -145,7 +150,16 @@ fn host(error: impl std::fmt::Display) -> Failure {
     }
 }
 
-/// Returns the error with its causes on one line, without a backtrace.
+/// Returns what stopped the component, without the list of its functions.
+fn trap(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => words(error),
+    }
+}
+
+/// Returns the error with its causes on one line.
 fn words(error: &wasmtime::Error) -> String {
-    format!("{error:#}")
+    let all = format!("{error:#}");
+    all.split_whitespace().collect::<Vec<_>>().join(" ")
 }

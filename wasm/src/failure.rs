@@ -84,7 +84,10 @@ impl Failure {
                 "name it with `--component FILE`, after `cargo build --release --target \
                  wasm32-wasip2`",
             ),
-            Self::Host { .. } | Self::Trap { .. } | Self::Variable { .. } => None,
+            Self::Trap { .. } => {
+                Some("what it printed last says more; please report it with the command line")
+            }
+            Self::Host { .. } | Self::Variable { .. } => None,
         }
     }
 }

@@ -103,8 +103,9 @@ impl Policy {
             return true;
         }
         let policy = Arc::clone(&self);
-        let resolved = tokio::task::spawn_blocking(move || policy.resolve(address.port())).await;
-        if let Ok(addresses) = resolved {
+        #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
+        let lookup = tokio::task::spawn_blocking(move || policy.resolve(address.port()));
+        if let Ok(addresses) = lookup.await {
             self.learn(addresses);
         }
         self.is_known(address) || self.refuse(address)
