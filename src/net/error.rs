@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::failure::{Explain, Fact};
-
 /// A failed request, connection or body, with the facts that explain it.
 ///
 /// [`hint`](Self::hint) says what to change, [`phase`](Self::phase) how far it came. No variant
@@ -276,158 +274,6 @@ impl Error {
             | Self::NotGranted { .. } => None,
         }
     }
-
-    /// Returns the edit or the look that helps, where one is known.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::CertificateExpired { .. } => {
-                "renew the server's certificate; if it was renewed, compare this machine's clock"
-                    .to_owned()
-            }
-            Self::CertificateName {
-                endpoint,
-                presented,
-            } => match presented.first() {
-                Some(name) => format!(
-                    "use a name that the certificate has, such as `{name}`, or issue it for `{}` too",
-                    endpoint.host
-                ),
-                None => format!(
-                    "issue the certificate with `{}` as a subject alternative name",
-                    endpoint.host
-                ),
-            },
-            Self::CertificateNotYetValid { .. } => {
-                "compare this machine's clock with the certificate's begin".to_owned()
-            }
-            Self::CertificateUnknownIssuer { .. } => {
-                "if it is your own authority, add its certificate (PEM) to `net.ca`".to_owned()
-            }
-            Self::InvalidAuthority { .. } => {
-                "`net.ca` takes PEM files with `-----BEGIN CERTIFICATE-----` blocks".to_owned()
-            }
-            // What WASI's resolver says when look-ups are switched off.
-            Self::NameNotFound { detail, .. } if detail.contains("Non-recoverable") => {
-                "in a sandbox, grant name look-ups; else check the name servers".to_owned()
-            }
-            Self::NameNotFound {
-                temporary: true, ..
-            } => "the name server did not answer: check the network of this machine".to_owned(),
-            Self::NameNotFound { host, .. } => {
-                format!(
-                    "check the spelling of `{host}`, and that this machine's name servers know it"
-                )
-            }
-            Self::NotGranted { host, port } => format!("add the grant `{host}:{port}`"),
-            Self::NotPermitted { endpoint, .. } => format!(
-                "let the sandbox or the firewall of this machine allow {}:{}; a component needs it granted by its runtime",
-                endpoint.host, endpoint.port
-            ),
-            Self::NotTls { .. } => "check the port: something else listens there".to_owned(),
-            Self::Refused { endpoint } => format!(
-                "nothing listens on port {}: check the port, and that the server runs",
-                endpoint.port
-            ),
-            Self::ServerSpeaksHttp { endpoint } => format!(
-                "the server speaks plain HTTP: set `plain-http: true` for `{}:{}`, or use an `http://` URL",
-                endpoint.host, endpoint.port
-            ),
-            Self::ServerSpeaksTls { endpoint } => format!(
-                "the server speaks TLS: remove `plain-http` for `{}:{}`, or use an `https://` URL",
-                endpoint.host, endpoint.port
-            ),
-            Self::Timeout {
-                phase: Phase::Connect,
-                endpoint,
-                ..
-            } => format!(
-                "no answer at all: a firewall may drop packets to port {}",
-                endpoint.port
-            ),
-            Self::Timeout {
-                phase: Phase::Tls,
-                endpoint,
-                ..
-            } => format!(
-                "the server may speak plain HTTP on port {}: if so, use an `http://` URL",
-                endpoint.port
-            ),
-            _ => return None,
-        })
-    }
-}
-
-impl Explain for Error {
-    fn hint(&self) -> Option<String> {
-        self.hint()
-    }
-
-    fn facts(&self) -> Vec<Fact> {
-        let mut facts = Vec::new();
-        if let Some(phase) = self.phase() {
-            facts.push(Fact::new("phase", phase.name()));
-        }
-        if let Some(endpoint) = self.endpoint() {
-            facts.push(Fact::new("host", &endpoint.host));
-            facts.push(Fact::new("port", endpoint.port));
-            facts.extend(
-                endpoint
-                    .address
-                    .map(|address| Fact::new("address", address)),
-            );
-        }
-        match self {
-            Self::BodyInterrupted {
-                url,
-                received,
-                expected,
-                ..
-            } => {
-                facts.push(Fact::new("url", url));
-                facts.push(Fact::new("offset", received));
-                facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
-            }
-            Self::BodyTooLarge {
-                url,
-                limit,
-                expected,
-            } => {
-                facts.push(Fact::new("url", url));
-                facts.push(Fact::new("limit", limit));
-                facts.extend(expected.map(|bytes| Fact::new("expected-bytes", bytes)));
-            }
-            Self::CertificateExpired { not_after, .. } => {
-                facts.extend(not_after.as_ref().map(|time| Fact::new("not-after", time)));
-            }
-            Self::CertificateName {
-                endpoint,
-                presented,
-            } => {
-                facts.push(Fact::new("expected", &endpoint.host));
-                facts.push(Fact::new("found", name_list(presented)));
-            }
-            Self::CertificateNotYetValid { not_before, .. } => {
-                facts.extend(
-                    not_before
-                        .as_ref()
-                        .map(|time| Fact::new("not-before", time)),
-                );
-            }
-            Self::CertificateUnknownIssuer { issuer, .. } => {
-                facts.extend(issuer.as_ref().map(|name| Fact::new("issuer", name)));
-            }
-            Self::InvalidRequest { url, .. } => facts.push(Fact::new("url", url)),
-            Self::NameNotFound { host, port, .. } | Self::NotGranted { host, port } => {
-                facts.push(Fact::new("host", host));
-                facts.push(Fact::new("port", port));
-            }
-            Self::NotTls { found, .. } => facts.push(Fact::new("found", found)),
-            Self::Timeout { after, .. } => facts.push(Fact::new("limit", seconds(*after))),
-            _ => {}
-        }
-        facts
-    }
 }
 
 /// A host and port, and the address behind them once known.
@@ -549,7 +395,7 @@ fn quoted(name: &Option<String>) -> String {
     )
 }
 
-fn name_list(names: &[String]) -> String {
+pub(super) fn name_list(names: &[String]) -> String {
     // A hostile certificate may hold thousands of names.
     const SHOWN: usize = 5;
     if names.is_empty() {
@@ -566,6 +412,6 @@ fn name_list(names: &[String]) -> String {
     list.join(", ")
 }
 
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }

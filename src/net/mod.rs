@@ -4,6 +4,7 @@
 //! closed pooled connection never took), decompresses nothing, and adds no credentials: each of
 //! these is its caller's policy. Native and WASI differ in `dns` and `roots` alone.
 
+mod advice;
 mod body;
 mod connector;
 #[cfg_attr(target_family = "wasm", path = "dns_wasi.rs")]

@@ -16,6 +16,7 @@ pub mod health;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
 mod helper;
+pub mod login;
 pub mod manifest;
 pub mod platform;
 pub mod reference;

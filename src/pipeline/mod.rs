@@ -16,6 +16,7 @@ mod inputs;
 pub mod interpolate;
 pub mod map;
 pub mod mask;
+mod misshapen;
 pub mod model;
 mod names;
 mod quantity;
@@ -28,6 +29,7 @@ mod syntax;
 pub mod template;
 pub mod text;
 pub mod tree;
+mod unfilled;
 pub mod validate;
 
 use std::collections::BTreeMap;
