@@ -17,6 +17,12 @@ pub fn main() -> process::ExitCode {
     let exit = match Cli::try_parse() {
         Ok(cli) => obey(cli),
         Err(error) => {
+            let first = std::env::args_os().nth(1);
+            if let Some(command) = meant(first.as_ref().and_then(|word| word.to_str())) {
+                // The parser takes an unknown first word for a pipeline, and then says so.
+                let hint = format!("shipgate: did you mean `shipgate {command}`?\n\n");
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), hint.as_bytes());
+            }
             // Help that nobody reads is no failure.
             let _ = error.print();
             if error.use_stderr() {
@@ -28,6 +34,17 @@ pub fn main() -> process::ExitCode {
     };
     exit::report(exit.code());
     process::ExitCode::from(exit.code())
+}
+
+/// Returns the command that a mistyped one was probably meant to be.
+fn meant(word: Option<&str>) -> Option<String> {
+    let word = word.filter(|word| !word.starts_with('-') && !word.contains(['.', '/']))?;
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
+    let near = names
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .filter(|(distance, _)| (1..=2).contains(distance));
+    near.min().map(|(_, name)| name.to_owned())
 }
 
 fn obey(cli: Cli) -> ExitCode {
@@ -86,6 +103,20 @@ async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "shipgate", &mut script);
             session.data(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_command_is_recognised_and_a_pipeline_is_none() {
+        assert_eq!(meant(Some("valdate")).as_deref(), Some("validate"));
+        assert_eq!(meant(Some("plna")).as_deref(), Some("plan"));
+        for word in ["validate", "plan.yml", "./plna", "--help", "web"] {
+            assert_eq!(meant(Some(word)), None, "{word}");
         }
     }
 }

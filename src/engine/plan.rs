@@ -94,12 +94,20 @@ pub async fn plan(
     let mut steps = Vec::new();
     let mut expected = Vec::new();
     let mut exit = ExitCode::Done;
+    let mut stopped = false;
     for (list, tasks) in [("steps", &tasks.steps), ("finally", &tasks.finally)] {
         for (place, task) in tasks.iter().enumerate() {
             let asked = list != "steps" || selected.get(place).copied().unwrap_or_default();
-            let (step, costs) = rehearse(task, list, asked, context).await;
+            // A run skips what comes behind a step that does not pass.
+            let reached = list != "steps" || !stopped;
+            let (mut step, costs) = rehearse(task, list, asked && reached, context).await;
+            if asked && !reached {
+                step.selected = true;
+                step.lines = vec!["not reached: an earlier step would not pass".to_owned()];
+            }
             if let Some(failure) = step.failure.as_ref().filter(|_| !task.continue_on_error) {
                 exit = exit.worse(failure.exit);
+                stopped = true;
             }
             steps.push(step);
             expected.extend(costs);
