@@ -152,6 +152,7 @@ async fn work(
     let task = Task {
         id: action.verb().to_owned(),
         name: action.verb().to_owned(),
+        line: None,
         condition: None,
         timeout: DEFAULT_TIMEOUT,
         retries: 0,

@@ -242,9 +242,9 @@ fn prepare(
     let setting = Setting::of(source, document, &inputs)?;
     let lock = read_lock(arguments, &setting)?;
     let locked = lock.is_some();
-    let tasks = step::tasks(document)?;
+    let tasks = step::tasks(document, source)?;
     let selected = select(arguments, &tasks)?;
-    let mut parts = setting::parts(document, &arguments.store, run)?;
+    let mut parts = setting::parts(source, document, &arguments.store, run)?;
     parts.policy = setting.policy.clone();
     parts.lock = lock;
     parts.access = access;

@@ -90,6 +90,7 @@ impl Session {
         self.events.emit(Detail::RunStarted {
             name: context.world.run.pipeline.clone(),
             run: context.world.run.id.clone(),
+            file: context.world.run.file.clone(),
             at: self.environment.clock.now().to_string(),
             steps: lines(tasks),
         });
@@ -175,6 +176,7 @@ fn lines(tasks: &Tasks) -> Vec<StepLine> {
             id: task.id.clone(),
             verb: task.action.verb().to_owned(),
             list: list.to_owned(),
+            line: task.line,
         }
     };
     lists

@@ -115,7 +115,12 @@ fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
 ///
 /// # Errors
 /// None yet; what can be wrong was found when the document was read.
-pub fn parts(document: &Document, store: &StoreArgs, run: RunNames) -> Result<Parts, Failure> {
+pub fn parts(
+    source: &Source,
+    document: &Document,
+    store: &StoreArgs,
+    run: RunNames,
+) -> Result<Parts, Failure> {
     let mut parts = Parts {
         run: world::RunNames {
             pipeline: document
@@ -123,6 +128,7 @@ pub fn parts(document: &Document, store: &StoreArgs, run: RunNames) -> Result<Pa
                 .clone()
                 .unwrap_or_else(|| "pipeline".to_owned()),
             id: run.id,
+            file: Some(source.name().to_owned()),
             link: run.link,
         },
         docker_config: document

@@ -64,6 +64,7 @@ fn task(id: &str, failures: &[ExitCode], takes: Duration) -> Task {
     Task {
         id: id.into(),
         name: id.into(),
+        line: None,
         condition: None,
         timeout: Duration::from_secs(60),
         retries: 0,

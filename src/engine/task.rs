@@ -82,6 +82,8 @@ pub struct Task {
     pub id: String,
     /// The name for people.
     pub name: String,
+    /// The line of the document that it stands on, from 1, if it stands in one.
+    pub line: Option<usize>,
     /// When the step runs; without it, whenever its list does.
     pub condition: Option<Box<dyn Condition>>,
     /// The bound on all attempts together.

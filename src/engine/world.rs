@@ -83,6 +83,8 @@ pub struct RunNames {
     pub pipeline: String,
     /// The run's id.
     pub id: String,
+    /// The pipeline file as it was named, if the run has one.
+    pub file: Option<String>,
     /// The page of the job that runs it.
     pub link: Option<String>,
 }

@@ -169,6 +169,9 @@ pub enum Detail {
         name: String,
         /// The run's id.
         run: String,
+        /// The pipeline file as it was named, if the run has one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
         /// When, RFC 3339.
         at: String,
         /// The ids of all steps in the order of the document.
@@ -280,6 +283,9 @@ pub struct StepLine {
     pub verb: String,
     /// The list that it stands in: `steps`, `on-failure` or `finally`.
     pub list: String,
+    /// The line of the pipeline file that it stands on, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 /// How a step ended.

@@ -23,6 +23,8 @@ pub struct Report {
     pub pipeline: String,
     /// The run's id.
     pub run: String,
+    /// The pipeline file as it was named. Absent if the run has none.
+    pub file: Option<String>,
     /// When the run began.
     pub started: String,
     /// When it ended. Absent while it goes on.
@@ -69,6 +71,8 @@ pub struct StepReport {
     pub verb: String,
     /// The list that it stands in: `steps`, `on-failure` or `finally`.
     pub list: String,
+    /// The line of the pipeline file that it stands on, from 1. Absent if it stands in none.
+    pub line: Option<usize>,
     /// How it ended. Absent if it never began.
     pub outcome: Option<StepOutcome>,
     /// Why it did not run.

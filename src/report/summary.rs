@@ -27,6 +27,7 @@ impl Summary {
                 version: model::VERSION,
                 pipeline: String::new(),
                 run: String::new(),
+                file: None,
                 started: String::new(),
                 finished: None,
                 took_ms: 0,
@@ -59,11 +60,13 @@ impl Summary {
             Detail::RunStarted {
                 name,
                 run,
+                file,
                 at,
                 steps,
             } => {
                 self.report.pipeline.clone_from(name);
                 self.report.run.clone_from(run);
+                self.report.file.clone_from(file);
                 self.report.started.clone_from(at);
                 self.report.steps = steps.iter().map(announced).collect();
             }
@@ -137,6 +140,7 @@ impl Summary {
                 id: id.to_owned(),
                 verb: String::new(),
                 list: String::new(),
+                line: None,
             }));
             steps.len() - 1
         });
@@ -316,6 +320,7 @@ fn announced(line: &StepLine) -> StepReport {
         id: line.id.clone(),
         verb: line.verb.clone(),
         list: line.list.clone(),
+        line: line.line,
         outcome: None,
         skipped: None,
         began_ms: None,

@@ -21,7 +21,7 @@ use crate::notice::Status;
 use crate::pipeline::address::{ImageName, Name};
 use crate::pipeline::model::{Step, Steps};
 use crate::pipeline::record::one_of;
-use crate::pipeline::{self, Document, Ending, Facts, Span, Spanned, Standing};
+use crate::pipeline::{self, Document, Ending, Facts, Source, Span, Spanned, Standing};
 use crate::report::event::StepOutcome;
 
 one_of! {
@@ -78,8 +78,11 @@ pub fn validate(document: &Document) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The first step that could never work.
-pub fn tasks(document: &Document) -> Result<Tasks, Failure> {
-    let list = |steps: &Steps| steps.0.iter().map(task).collect::<Result<Vec<_>, _>>();
+pub fn tasks(document: &Document, source: &Source) -> Result<Tasks, Failure> {
+    let list = |steps: &Steps| {
+        let tasks = steps.0.iter().map(|step| task(step, source));
+        tasks.collect::<Result<Vec<_>, _>>()
+    };
     Ok(Tasks {
         steps: list(&document.steps)?,
         on_failure: list(&document.on_failure)?,
@@ -87,7 +90,7 @@ pub fn tasks(document: &Document) -> Result<Tasks, Failure> {
     })
 }
 
-fn task(step: &Step) -> Result<Task, Failure> {
+fn task(step: &Step, source: &Source) -> Result<Task, Failure> {
     let id = step.id.value.0.clone();
     let action = step
         .verb
@@ -97,6 +100,7 @@ fn task(step: &Step) -> Result<Task, Failure> {
     Ok(Task {
         name: name.unwrap_or_else(|| id.clone()),
         id,
+        line: Some(source.position(step.id.span.start).line),
         condition: step
             .r#if
             .clone()

@@ -274,16 +274,21 @@ impl Run {
             now: Duration::ZERO,
             step: None,
         };
-        let lines = steps.iter().map(|(id, verb, list)| StepLine {
-            id: (*id).into(),
-            verb: (*verb).into(),
-            list: (*list).into(),
-        });
+        let lines = steps
+            .iter()
+            .zip(20..)
+            .map(|((id, verb, list), line)| StepLine {
+                id: (*id).into(),
+                verb: (*verb).into(),
+                list: (*list).into(),
+                line: Some(line),
+            });
         run.after(
             0,
             Detail::RunStarted {
                 name: "web".into(),
                 run: "7f3a9c21".into(),
+                file: Some("deploy/pipeline.yml".into()),
                 at: "2026-08-22T12:00:00Z".into(),
                 steps: lines.collect(),
             },
