@@ -13,6 +13,7 @@ mod cli;
 mod component;
 mod document;
 mod gate;
+mod gitlab;
 mod harness;
 mod notify;
 mod peers;
