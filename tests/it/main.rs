@@ -14,6 +14,7 @@ mod cli;
 mod component;
 mod document;
 mod gate;
+mod gitlab;
 mod harness;
 mod notify;
 mod peers;

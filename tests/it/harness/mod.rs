@@ -18,6 +18,7 @@ mod service;
 mod signer;
 mod tokens;
 mod tools;
+mod yaml;
 
 pub use act::{Job, Project};
 pub use certificates::Authority;
@@ -33,6 +34,7 @@ pub use sandbox::{Output, Running, Sandbox};
 pub use service::{Answer, Request, Service};
 pub use signer::{Layout, Signer};
 pub use tools::{Tool, tool};
+pub use yaml::yaml_documents;
 
 use std::fmt::Write as _;
 use std::time::Duration;
