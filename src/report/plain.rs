@@ -164,6 +164,9 @@ impl PlainRenderer {
             Detail::RunFinished { .. } => {
                 return closing::lines(self.summary.report(), &self.voice);
             }
+            Detail::RunResumed {
+                run, during, left, ..
+            } => return vec![self.resumed(run, during.as_deref(), left)],
             Detail::Warned { message, hint } => {
                 let message = match step {
                     Some(step) => format!("{step}: {message}"),
@@ -208,6 +211,20 @@ impl PlainRenderer {
             },
         };
         vec![self.line(step, &said)]
+    }
+
+    fn resumed(&self, run: &str, during: Option<&str>, left: &[String]) -> String {
+        let stopped = match during {
+            Some(step) => format!("killed during step {}", self.voice.foreign(step)),
+            None if self.summary.report().exit.is_some() => "it left something open".into(),
+            None => "killed between two steps".into(),
+        };
+        let left = match left {
+            [] => "its report".into(),
+            steps => self.voice.foreign(&steps.join(", ")),
+        };
+        let run = self.voice.foreign(run);
+        format!("run {run}: {stopped}; finishing: {left}")
     }
 
     fn finished(

@@ -133,6 +133,7 @@ impl Summary {
             Detail::BlobStarted { .. }
             | Detail::BlobProgressed { .. }
             | Detail::BlobFinished { .. }
+            | Detail::RunResumed { .. }
             | Detail::Waiting { .. } => {}
         }
     }
@@ -155,6 +156,12 @@ impl Summary {
                 step.verb.clone_from(verb);
                 step.began_ms = Some(at);
                 step.attempts = 1;
+                // A run that is finished later may do what it had given up before.
+                step.outcome = None;
+                step.skipped = None;
+                step.took_ms = None;
+                step.failure = None;
+                step.continued = false;
             }
             Detail::StepRetried { attempt, .. } => step.attempts = attempt + 1,
             Detail::StepSkipped { reason } => {

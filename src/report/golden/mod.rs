@@ -47,6 +47,43 @@ fn plain_hostile() {
 }
 
 #[test]
+fn a_run_that_is_finished_later() {
+    let resumed = |during: Option<&str>, left: &[&str]| Event {
+        elapsed: Duration::from_secs(60),
+        step: None,
+        detail: super::Detail::RunResumed {
+            name: "web".into(),
+            run: "20260801T120000Z-0123abcd".into(),
+            at: "2026-08-01T12:01:00Z".into(),
+            during: during.map(Into::into),
+            left: left.iter().map(|id| (*id).to_owned()).collect(),
+        },
+    };
+    let over = script::cancelled();
+    let begun = &over[..1];
+    let said = |before: &[Event], event| {
+        let events: Vec<_> = before.iter().cloned().chain([event]).collect();
+        said(&events, Verbosity::Normal)
+            .lines()
+            .last()
+            .unwrap()
+            .to_owned()
+    };
+    let lines = [
+        said(begun, resumed(Some("live"), &["back", "tell"])),
+        said(begun, resumed(None, &["tell"])),
+        said(&over, resumed(None, &["tell"])),
+        said(&over, resumed(None, &[])),
+    ];
+    insta::assert_snapshot!(lines.join("\n"), @"
+    run 20260801T120000Z-0123abcd: killed during step live; finishing: back, tell
+    run 20260801T120000Z-0123abcd: killed between two steps; finishing: tell
+    run 20260801T120000Z-0123abcd: it left something open; finishing: tell
+    run 20260801T120000Z-0123abcd: it left something open; finishing: its report
+    ");
+}
+
+#[test]
 fn verbose_success() {
     insta::assert_snapshot!(said(&script::success(), Verbosity::Verbose));
 }
