@@ -31,6 +31,10 @@ pub struct Journal {
 
 /// Who holds a journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(
+    target_family = "wasm",
+    expect(dead_code, reason = "there are no locks")
+)]
 pub(super) enum Hold {
     /// This process.
     Ours,
