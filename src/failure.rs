@@ -85,6 +85,15 @@ impl Failure {
         }
     }
 
+    /// Returns it in one line: what failed, and the nearest cause.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.causes.first() {
+            Some(cause) => format!("{}: {cause}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Adds the edit or the command that helps.
     #[must_use]
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {

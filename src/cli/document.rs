@@ -18,11 +18,7 @@ use crate::pipeline::{
 /// # Errors
 /// The file can't be read, or is no text that a document can be.
 pub fn source(path: &Path) -> Result<Source, Diagnostic> {
-    let name = if is_stdin(path) {
-        "<stdin>".to_owned()
-    } else {
-        path.display().to_string()
-    };
+    let name = called(path);
     let limit = MAXIMUM_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if is_stdin(path) {
@@ -32,6 +28,16 @@ pub fn source(path: &Path) -> Result<Source, Diagnostic> {
     };
     read.map_err(|error| unreadable(path, &name, &error))?;
     Source::from_bytes(name, &bytes)
+}
+
+/// Returns what a pipeline file is called in everything that is said about it.
+#[must_use]
+pub fn called(path: &Path) -> String {
+    if is_stdin(path) {
+        "<stdin>".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Loads a document with what this machine and the command line give it.

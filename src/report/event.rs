@@ -391,6 +391,19 @@ impl Emitter {
         }
     }
 
+    /// Returns the same emitter with somebody who hears every event first.
+    #[must_use]
+    pub fn hearing(&self, hear: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        let sink = Arc::clone(&self.sink);
+        Self {
+            sink: Arc::new(move |event| {
+                hear(&event);
+                sink(event);
+            }),
+            ..self.clone()
+        }
+    }
+
     /// Returns the time since the run began, as events carry it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod fanout;
+pub mod files;
 pub mod json;
 pub mod live;
 pub mod mask;
@@ -22,7 +23,7 @@ pub(crate) mod golden;
 
 pub use event::{Detail, Emitter, Event};
 pub use fanout::{Consumer, Fanout};
+pub use files::write_files;
 pub use mask::{Mask, NoMask};
 pub use model::Report;
 pub use summary::Summary;
-pub use write::write_report;

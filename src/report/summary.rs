@@ -25,6 +25,7 @@ impl Summary {
         Self {
             report: Report {
                 version: model::VERSION,
+                command: "run".to_owned(),
                 pipeline: String::new(),
                 run: String::new(),
                 file: None,
@@ -33,6 +34,9 @@ impl Summary {
                 took_ms: 0,
                 exit: None,
                 reason: None,
+                files: Vec::new(),
+                diagnostics: Vec::new(),
+                failure: None,
                 steps: Vec::new(),
                 images: Vec::new(),
                 signatures: Vec::new(),
@@ -67,6 +71,7 @@ impl Summary {
                 self.report.pipeline.clone_from(name);
                 self.report.run.clone_from(run);
                 self.report.file.clone_from(file);
+                self.report.files = file.iter().cloned().collect();
                 self.report.started.clone_from(at);
                 self.report.steps = steps.iter().map(announced).collect();
             }

@@ -8,11 +8,13 @@
     reason = "a harness that can't go on has to stop its test"
 )]
 
+mod action;
 mod cancel;
 mod cli;
 mod component;
 mod document;
 mod gate;
+mod gitlab;
 mod harness;
 mod notify;
 mod peers;
