@@ -396,13 +396,13 @@ fn what_a_command_does_not_use_is_named() {
         .with("command", "validate")
         .with("pipeline", "p.yml")
         .with("inputs", "a=b")
-        .with("report-dir", "r")
+        .with("lock", "l")
         .run()
         .expect(0);
     assert!(
         output
             .stdout
-            .contains("validate does not use these inputs: `inputs` `report-dir`\n"),
+            .contains("validate looks at the document alone; not used: inputs lock\n"),
         "{}",
         output.stdout
     );
