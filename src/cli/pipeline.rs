@@ -20,9 +20,7 @@ use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
-use crate::pipeline::{
-    self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Severity, Source,
-};
+use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
 use crate::playground::Playground;
 use crate::report::words;
 use crate::step;
@@ -90,17 +88,15 @@ pub async fn plan(
         session.printer.error(&ending(ExitCode::Cancelled));
         return Ok(ExitCode::Cancelled);
     };
-    let text = if format == Format::Json {
-        serde_json::to_string_pretty(&plan)
-            .map(|text| text + "\n")
-            .map_err(|error| {
-                Failure::new(ExitCode::Unexpected, "the plan can't be written")
-                    .caused_by(error.to_string())
-            })?
+    if format == Format::Json {
+        let text = serde_json::to_string_pretty(&plan).map_err(|error| {
+            Failure::new(ExitCode::Unexpected, "the plan can't be written")
+                .caused_by(error.to_string())
+        })?;
+        session.json(&(text + "\n"))?;
     } else {
-        plan.text(words::size)
-    };
-    session.data(&text)?;
+        session.data(&plan.text(words::size))?;
+    }
     opened.close().await;
     Ok(exit)
 }
@@ -151,7 +147,7 @@ pub fn validate(arguments: &ValidateArgs, session: &mut Session) -> Result<ExitC
 /// Standard output can't be written.
 pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
     let text = serde_json::to_string_pretty(&pipeline::schema()).unwrap_or_default();
-    session.data(&(text + "\n"))?;
+    session.json(&(text + "\n"))?;
     Ok(ExitCode::Done)
 }
 
@@ -421,11 +417,7 @@ impl Session {
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
         for diagnostic in found {
-            if diagnostic.severity == Severity::Error {
-                self.printer.error(&format!("{diagnostic}\n"));
-            } else {
-                self.printer.note(&format!("{diagnostic}\n"));
-            }
+            self.printer.finding(&document::finding(diagnostic));
         }
         let exit = document::exit(found);
         self.refusal = exit;

@@ -2,8 +2,13 @@
 //!
 //! May not ask the domain for anything: what a report shows came in an event.
 
+pub mod ci;
 pub mod event;
 pub mod fanout;
+pub mod finding;
+pub mod github;
+pub mod gitlab;
+pub mod inert;
 pub mod json;
 pub mod live;
 pub mod mask;
@@ -19,9 +24,12 @@ pub mod write;
 mod closing;
 #[cfg(test)]
 pub(crate) mod golden;
+#[cfg(test)]
+pub(crate) mod runner;
 
 pub use event::{Detail, Emitter, Event};
 pub use fanout::{Consumer, Fanout};
+pub use finding::Finding;
 pub use mask::{Mask, NoMask};
 pub use model::Report;
 pub use summary::Summary;
