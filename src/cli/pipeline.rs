@@ -59,7 +59,8 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     if left != exit {
         session.printer.error(&ending(left));
     }
-    if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
+    let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
+    if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
