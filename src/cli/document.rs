@@ -13,21 +13,16 @@ use crate::pipeline::{
     Diagnostic, Given, Kind, Loaded, Mode, PlaygroundNames, RunNames, Severity, Source, load,
 };
 use crate::report::Finding;
+use crate::report::files::place::STDIN;
 use crate::report::finding::{Extent, Level};
-
-/// What standard input is called as a document.
-pub const STDIN: &str = "<stdin>";
+use crate::report::model::DiagnosticReport;
 
 /// Reads a pipeline file; `-` is standard input.
 ///
 /// # Errors
 /// The file can't be read, or is no text that a document can be.
 pub fn source(path: &Path) -> Result<Source, Diagnostic> {
-    let name = if is_stdin(path) {
-        STDIN.to_owned()
-    } else {
-        path.display().to_string()
-    };
+    let name = called(path);
     let limit = MAXIMUM_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if is_stdin(path) {
@@ -37,6 +32,16 @@ pub fn source(path: &Path) -> Result<Source, Diagnostic> {
     };
     read.map_err(|error| unreadable(path, &name, &error))?;
     Source::from_bytes(name, &bytes)
+}
+
+/// Returns what a pipeline file is called in everything that is said about it.
+#[must_use]
+pub fn called(path: &Path) -> String {
+    if is_stdin(path) {
+        STDIN.to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Loads a document with what this machine and the command line give it.
@@ -122,7 +127,7 @@ pub fn finding(diagnostic: &Diagnostic) -> Finding {
     let label = format!("{}: ", diagnostic.severity);
     Finding {
         level,
-        sort: diagnostic.kind.word(),
+        sort: DiagnosticReport::from(diagnostic).kind,
         file: diagnostic.file.clone(),
         extent,
         text: text.strip_prefix(&label).unwrap_or(&text).to_owned(),

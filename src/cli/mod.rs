@@ -11,11 +11,13 @@ pub mod environment;
 mod exit;
 mod images;
 pub mod init;
+mod lock;
 mod ls;
+pub mod outputs;
 mod pipeline;
 mod playground;
 pub mod printer;
-pub mod repository;
+pub mod reports;
 #[cfg_attr(not(target_family = "wasm"), path = "runtime_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "runtime_wasi.rs")]
 mod runtime;

@@ -1,18 +1,17 @@
 //! `run`, `plan`, `validate` and `schema`: what is done with a pipeline file.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{Format, RunArgs, ValidateArgs};
-use super::clients::{Access, read};
+use super::clients::Access;
 use super::document::{self, document, source};
-use super::playground;
+use super::outputs::Wanted;
 use super::session::Session;
 use super::setting::{self, Setting};
+use super::{lock, playground, reports};
 use crate::engine::grants::Grants;
-use crate::engine::lock::{Lock, MAX_BYTES};
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
 use crate::engine::task::Tasks;
@@ -22,6 +21,7 @@ use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
 use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
 use crate::playground::Playground;
+use crate::report::model::DiagnosticReport;
 use crate::report::words;
 use crate::step;
 
@@ -30,29 +30,40 @@ use crate::step;
 /// # Errors
 /// What can't even be begun. A run that fails is an exit code.
 pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode, Failure> {
-    let Some(opened) = open(arguments, Access::Fill, session).await? else {
-        return Ok(session.refused());
+    let opened = match open(arguments, Access::Fill, session).await {
+        Ok(Some(opened)) => opened,
+        refused => return session.leave_unopened(refused.err(), arguments, "run"),
     };
     let exit = session
         .run(&opened.tasks, &opened.selected, &opened.context)
         .await;
-    let locked = write_lock(arguments, &opened).map(|unwritten| {
-        if let Some(reason) = unwritten {
+    let mut report = session.report_of_run();
+    match lock::write(
+        arguments,
+        opened.locked,
+        &opened.setting,
+        &opened.context.world,
+    ) {
+        Ok(None) => {}
+        Ok(Some(reason)) => {
             let message = format!("the lock file was not written: {reason}");
             session.printer.warning(&message, None);
             session.printer.note(&ending(exit));
         }
-    });
-    let reported = arguments
-        .report
-        .as_deref()
-        .map_or(Ok(()), |folder| session.write_report(folder));
+        Err(failure) => {
+            session.printer.failure(&failure);
+            report.worsen(&failure);
+        }
+    }
+    let left = session.leave(report, &wanted(arguments));
+    if left != exit {
+        session.printer.error(&ending(left));
+    }
     if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
-    let failures = [locked, reported].into_iter().filter_map(Result::err);
-    Ok(session.fall_back(exit, failures))
+    Ok(left)
 }
 
 /// What a newcomer is told after a run in the playground.
@@ -70,12 +81,12 @@ pub async fn plan(
     format: Format,
     session: &mut Session,
 ) -> Result<ExitCode, Failure> {
-    let Some(opened) = open(arguments, Access::Look, session).await? else {
-        return Ok(session.refused());
+    let opened = match open(arguments, Access::Look, session).await {
+        Ok(Some(opened)) => opened,
+        refused => return session.leave_unopened(refused.err(), arguments, "plan"),
     };
-    // The plan itself says what was found; only what holds it up is told besides.
     let context = &Context {
-        events: session.events.of_waits(),
+        events: session.rehearsal_events(),
         ..opened.context.clone()
     };
     let planned = tokio::select! {
@@ -86,19 +97,31 @@ pub async fn plan(
     let Some((plan, exit)) = planned else {
         opened.close().await;
         session.printer.error(&ending(ExitCode::Cancelled));
-        return Ok(ExitCode::Cancelled);
+        let report = session.report_without_run("plan", ExitCode::Cancelled);
+        return Ok(session.leave(report, &wanted(arguments)));
     };
-    if format == Format::Json {
-        let text = serde_json::to_string_pretty(&plan).map_err(|error| {
-            Failure::new(ExitCode::Unexpected, "the plan can't be written")
-                .caused_by(error.to_string())
-        })?;
-        session.json(&(text + "\n"))?;
+    let words = plan.text(words::size);
+    let printed = if format == Format::Json {
+        serde_json::to_string_pretty(&plan)
+            .map_err(|error| {
+                Failure::new(ExitCode::Unexpected, "the plan can't be written")
+                    .caused_by(error.to_string())
+            })
+            .and_then(|text| session.json(&(text + "\n")))
     } else {
-        session.data(&plan.text(words::size))?;
+        session.data(&words)
+    };
+    let mut report = session.report_of_plan(&plan, exit);
+    if let Err(failure) = &printed {
+        report.worsen(failure);
     }
+    let wanted = Wanted {
+        plan: Some(words),
+        ..wanted(arguments)
+    };
+    let exit = session.leave(report, &wanted);
     opened.close().await;
-    Ok(exit)
+    printed.map(|()| exit)
 }
 
 /// Checks pipelines without network, variables and files.
@@ -108,37 +131,47 @@ pub async fn plan(
 pub fn validate(arguments: &ValidateArgs, session: &mut Session) -> Result<ExitCode, Failure> {
     let mut exit = ExitCode::Done;
     for path in &arguments.pipelines {
-        let found = match source(path) {
-            Err(unreadable) => vec![unreadable],
-            Ok(source) => {
-                let loaded = document(
-                    &source,
-                    [].into(),
-                    RunNames::default(),
-                    None,
-                    Mode::Validate,
-                    &session.environment,
-                );
-                if let Some(document) = &loaded.document
-                    && let Err(failure) = step::validate(document)
-                {
-                    session.tell(&loaded.diagnostics);
-                    session.printer.failure(&failure);
-                    exit = exit.worse(failure.exit);
-                    continue;
-                }
-                loaded.diagnostics
-            }
-        };
-        let worst = session.tell(&found);
-        if worst == ExitCode::Done {
-            session
-                .printer
-                .note(&format!("{} is a valid pipeline", path.display()));
-        }
-        exit = exit.worse(worst);
+        exit = exit.worse(validate_one(path, session));
     }
-    Ok(exit)
+    let report = session.report_without_run("validate", exit);
+    let wanted = Wanted {
+        report: arguments.report.clone(),
+        ..Wanted::default()
+    };
+    Ok(session.leave(report, &wanted))
+}
+
+fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
+    session.reads(path);
+    let source = match source(path) {
+        Ok(source) => source,
+        Err(unreadable) => return session.tell(&[unreadable]),
+    };
+    let loaded = document(
+        &source,
+        [].into(),
+        RunNames::default(),
+        None,
+        Mode::Validate,
+        &session.environment,
+    );
+    let exit = session.tell(&loaded.diagnostics);
+    let Some(document) = loaded.document else {
+        return exit;
+    };
+    session.preparation.pipeline = Some(setting::name(&document));
+    if let Err(failure) = step::validate(&document) {
+        session.printer.failure_in(source.name(), &failure);
+        let found = reports::finding(source.name(), &failure);
+        session.preparation.diagnostics.push(found);
+        return exit.worse(failure.exit);
+    }
+    if exit == ExitCode::Done {
+        session
+            .printer
+            .note(&format!("{} is a valid pipeline", path.display()));
+    }
+    exit
 }
 
 /// Prints the JSON Schema of the document.
@@ -180,6 +213,7 @@ async fn open(
         .pipeline
         .as_deref()
         .unwrap_or(Path::new("pipeline.yml"));
+    session.reads(path);
     let inputs = document::inputs(&arguments.inputs)?;
     let source = match source(path) {
         Ok(source) => source,
@@ -192,6 +226,7 @@ async fn open(
         id: run_id(session)?,
         link: session.environment.job_link(),
     };
+    session.preparation.run.clone_from(&run.id);
     let playground = start_playground(&source, &run, session).await?;
     let names = playground
         .as_ref()
@@ -209,6 +244,7 @@ async fn open(
     let Some(document) = loaded.document else {
         return Ok(None);
     };
+    session.preparation.pipeline = Some(setting::name(&document));
     if document.playground && arguments.lock.is_some() {
         return Err(
             Failure::new(ExitCode::Usage, "a playground can't be locked")
@@ -236,7 +272,7 @@ fn prepare(
     inputs: std::collections::BTreeMap<String, String>,
 ) -> Result<Opened, Failure> {
     let setting = Setting::of(source, document, &inputs)?;
-    let lock = read_lock(arguments, &setting)?;
+    let lock = lock::read(arguments, &setting)?;
     let locked = lock.is_some();
     let tasks = step::tasks(document, source)?;
     let selected = select(arguments, &tasks)?;
@@ -347,53 +383,12 @@ fn run_id(session: &Session) -> Result<String, Failure> {
     Ok(format!("{at}-{}", hex::encode(random)))
 }
 
-fn read_lock(arguments: &RunArgs, setting: &Setting) -> Result<Option<Lock>, Failure> {
-    let Some(path) = arguments.lock.as_deref().filter(|path| path.exists()) else {
-        return Ok(None);
-    };
-    let message = format!("the lock file {} can't be used", path.display());
-    let bytes = read(path, &message).map_err(|failure| Failure {
-        exit: ExitCode::LockMismatch,
-        ..failure
-    })?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Failure::new(ExitCode::LockMismatch, message)
-            .caused_by("it is larger than 1 MiB")
-            .hinted("name the file that an earlier run wrote with --lock"));
+fn wanted(arguments: &RunArgs) -> Wanted {
+    Wanted {
+        report: arguments.report.clone(),
+        lock: arguments.lock.clone(),
+        plan: None,
     }
-    Lock::parse(&bytes, &setting.fingerprints)
-        .map(Some)
-        .map_err(|error| Failure::explained(ExitCode::LockMismatch, message, &error))
-}
-
-/// Writes the lock file if one was asked for and there was none, and returns why it wrote none.
-fn write_lock(arguments: &RunArgs, opened: &Opened) -> Result<Option<String>, Failure> {
-    let Some(path) = arguments.lock.as_ref().filter(|_| !opened.locked) else {
-        return Ok(None);
-    };
-    let images = &opened.context.world.images;
-    // A lock that lacks an image would refuse the next run.
-    if let Some(name) = images.unresolved().first() {
-        return Ok(Some(format!("image `{name}` was not resolved")));
-    }
-    let locked = images.locked();
-    if locked.is_empty() {
-        return Ok(Some(
-            "no step of this run needed the digest of an image".into(),
-        ));
-    }
-    let lock = Lock::new(opened.setting.fingerprints, locked);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = path.with_file_name(format!(".{name}.{}.part", opened.context.world.run.id));
-    let written = fs::write(&part, lock.to_json()).and_then(|()| fs::rename(&part, path));
-    written.map(|()| None).map_err(|error| {
-        // The first error is the one that tells; the part may not even be there.
-        let _ = fs::remove_file(&part);
-        let message = format!("the lock file {} can't be written", path.display());
-        Failure::new(ExitCode::Unexpected, message)
-            .caused_by(error.to_string())
-            .hinted("name a file with --lock in a folder that this user may write to")
-    })
 }
 
 /// Says how a command without a run's closing lines ended.
@@ -402,16 +397,24 @@ fn ending(exit: ExitCode) -> String {
 }
 
 impl Session {
-    /// Tells what failed after a run, and returns the exit code that it comes to with the run's own.
-    fn fall_back(&self, earned: ExitCode, failures: impl Iterator<Item = Failure>) -> ExitCode {
-        let exit = failures.fold(earned, |exit, failure| {
-            self.printer.failure(&failure);
-            exit.worse(failure.exit)
-        });
-        if exit != earned {
-            self.printer.error(&ending(exit));
-        }
-        exit
+    /// Notes a pipeline file for the report.
+    fn reads(&mut self, path: &Path) {
+        self.preparation.files.push(document::called(path));
+    }
+
+    /// Writes what is left of a command whose pipeline could not be opened, and returns how it ends.
+    fn leave_unopened(
+        &self,
+        failure: Option<Failure>,
+        arguments: &RunArgs,
+        command: &str,
+    ) -> Result<ExitCode, Failure> {
+        let report = match &failure {
+            Some(failure) => self.report_of_failure(command, failure),
+            None => self.report_without_run(command, self.refused()),
+        };
+        let exit = self.leave(report, &wanted(arguments));
+        failure.map_or(Ok(exit), |failure| Err(Failure { exit, ..failure }))
     }
 
     /// Prints what was found in a document and returns the exit code that it leads to.
@@ -419,6 +422,9 @@ impl Session {
         for diagnostic in found {
             self.printer.finding(&document::finding(diagnostic));
         }
+        self.preparation
+            .diagnostics
+            .extend(found.iter().map(DiagnosticReport::from));
         let exit = document::exit(found);
         self.refusal = exit;
         exit

@@ -251,9 +251,18 @@ impl Printer {
     ///
     /// The failure of a step is said by its event; this is for what fails outside of a run.
     pub fn failure(&self, failure: &Failure) {
+        self.failure_of(failure, None);
+    }
+
+    /// Says a failure that is one of a whole file.
+    pub fn failure_in(&self, file: &str, failure: &Failure) {
+        self.failure_of(failure, Some(file));
+    }
+
+    fn failure_of(&self, failure: &Failure, file: Option<&str>) {
         let mut outlet = self.outlet();
         let lines = match &mut outlet.renderer {
-            Renderer::Ci(ci) => ci.failure(failure),
+            Renderer::Ci(ci) => ci.failure(failure, file),
             renderer => Line::texts(renderer.voice().failure(failure)),
         };
         outlet.talk(&lines);

@@ -1,13 +1,12 @@
 //! One command from its begin to its last line: who listens, who may interrupt, what is written at the end.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::args::TalkArgs;
 use super::environment::Environment;
 use super::printer::{Decision, Form, Printer};
-use super::repository::Repository;
+use super::reports::Preparation;
 use super::signals;
 use super::terminal::Terminal;
 use crate::engine::cancel::Cancel;
@@ -19,7 +18,7 @@ use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::event::{HostRequests, StepLine};
 use crate::report::fanout::SharedSummary;
-use crate::report::{Detail, Emitter, Fanout, Mask, NoMask, write_report};
+use crate::report::{Consumer as _, Detail, Emitter, Fanout, Mask, NoMask, Report};
 
 /// What every command has: the environment, a voice, ears and a brake.
 pub struct Session {
@@ -33,6 +32,8 @@ pub struct Session {
     pub cancel: Cancel,
     /// What the document's mistakes, already told, lead to.
     pub(super) refusal: ExitCode,
+    /// What the report says that no event told.
+    pub(super) preparation: Preparation,
     summary: Arc<SharedSummary>,
     mask: Arc<dyn Mask>,
 }
@@ -42,17 +43,22 @@ impl Session {
     #[must_use]
     pub fn new(talk: &TalkArgs, environment: Environment) -> Self {
         let terminal = Terminal::detect(|name| environment.variable(name));
-        let repository = Repository::of(&environment);
-        let files = Arc::new(move |file: &str| repository.relative(file));
+        let roots = environment.roots();
+        let files = Arc::new(move |file: &str| roots.file_of_project(file));
         let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));
         let summary = Arc::new(SharedSummary::default());
         let listeners = Fanout::new().with(printer.clone()).with(summary.clone());
+        let preparation = Preparation {
+            began: environment.clock.now().to_string(),
+            ..Preparation::default()
+        };
         Self {
             environment,
             printer,
             events: Emitter::new(listeners.into_sink()),
             cancel: Cancel::new(),
             refusal: ExitCode::Done,
+            preparation,
             summary,
             mask: Arc::new(NoMask),
         }
@@ -107,24 +113,34 @@ impl Session {
         let first = context.world.state.first_failure();
         self.events.emit(Detail::RunFinished {
             exit,
-            reason: first.map(|first| match first.failure.causes.first() {
-                Some(cause) => format!("{}: {cause}", first.failure.message),
-                None => first.failure.message,
-            }),
+            reason: first.map(|first| first.failure.summary()),
         });
         exit
     }
 
-    /// Writes `report.json` into a folder.
-    ///
-    /// # Errors
-    /// The folder can't be made or written.
-    pub fn write_report(&self, folder: &Path) -> Result<(), Failure> {
-        write_report(folder, &self.summary.report(), &*self.mask)
-            .map(|_| ())
-            .map_err(|error| {
-                Failure::explained(ExitCode::Unexpected, "the run's report is missing", &error)
-            })
+    /// Returns an emitter for a rehearsal: waits and warnings are told; images are put into the report alone,
+    /// since the plan itself says what was found.
+    #[must_use]
+    pub fn rehearsal_events(&self) -> Emitter {
+        let waits = self.events.of_waits();
+        let summary = Arc::clone(&self.summary);
+        waits.hearing(move |event| {
+            if matches!(event.detail, Detail::ImageResolved { .. }) {
+                summary.event(event);
+            }
+        })
+    }
+
+    /// Returns the report of all events so far.
+    #[must_use]
+    pub fn heard(&self) -> Report {
+        self.summary.report()
+    }
+
+    /// Returns the mask of whatever leaves the program.
+    #[must_use]
+    pub fn masked(&self) -> &dyn Mask {
+        &*self.mask
     }
 
     /// Says whether data is printed: a stream of events leaves no room for it.

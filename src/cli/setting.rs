@@ -123,10 +123,7 @@ pub fn parts(
 ) -> Result<Parts, Failure> {
     let mut parts = Parts {
         run: world::RunNames {
-            pipeline: document
-                .name
-                .clone()
-                .unwrap_or_else(|| "pipeline".to_owned()),
+            pipeline: name(document),
             id: run.id,
             file: Some(source.name().to_owned()),
             link: run.link,
@@ -178,6 +175,15 @@ pub fn parts(
         }
     }
     Ok(parts)
+}
+
+/// Returns what a pipeline is called.
+#[must_use]
+pub fn name(document: &Document) -> String {
+    document
+        .name
+        .clone()
+        .unwrap_or_else(|| "pipeline".to_owned())
 }
 
 /// Returns the files and variables that a document means, whatever its steps do.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -26,6 +26,8 @@ struct Entry {
     reference: Reference,
     rule: PlatformRule,
     resolved: OnceCell<Arc<Resolved>>,
+    /// What it was resolved to in a part of the run that another process did.
+    recalled: OnceLock<Digest>,
     asked: AtomicBool,
 }
 
@@ -77,6 +79,7 @@ impl Images {
                 reference,
                 rule,
                 resolved: OnceCell::new(),
+                recalled: OnceLock::new(),
                 asked: AtomicBool::new(false),
             };
             (name, entry)
@@ -85,6 +88,16 @@ impl Images {
             entries: images.into_iter().map(entry).collect(),
             lock,
             counted: Mutex::default(),
+        }
+    }
+
+    /// Remembers what an image was resolved to in an earlier part of the run. An image that the
+    /// document writes otherwise by now is another one.
+    pub fn recall(&self, name: &str, reference: &str, digest: Digest) {
+        let entry = self.entries.get(name);
+        if let Some(entry) = entry.filter(|entry| entry.reference.to_string() == reference) {
+            // An image has one digest in a run: the first one that is known stays.
+            let _ = entry.recalled.set(digest);
         }
     }
 
@@ -135,7 +148,8 @@ impl Images {
             let reference = entry.reference.to_string();
             let locked = || self.lock.as_ref()?.digest(name, &reference).ok();
             let resolved = entry.resolved.get().map(|resolved| resolved.digest);
-            let digest = resolved.or_else(locked);
+            let recalled = || entry.recalled.get().copied();
+            let digest = resolved.or_else(recalled).or_else(locked);
             (name.clone(), reference, digest)
         })
     }
@@ -171,7 +185,9 @@ impl Images {
         context: &Context,
     ) -> Result<Arc<Resolved>, ImageError> {
         let mut reference = entry.reference.clone();
-        if let Some(lock) = &self.lock {
+        if let Some(digest) = entry.recalled.get() {
+            reference.digest = Some(*digest);
+        } else if let Some(lock) = &self.lock {
             reference.digest = Some(lock.digest(name, &entry.reference.to_string())?);
         }
         let world = &context.world;

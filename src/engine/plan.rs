@@ -42,6 +42,9 @@ pub struct PlannedStep {
     pub verb: String,
     /// `steps`, `on-failure` or `finally`.
     pub list: String,
+    /// The line of the pipeline file that it stands on, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
     /// When the step runs, if the document says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -52,6 +55,11 @@ pub struct PlannedStep {
     /// Why it would fail, as far as that can be known before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+impl PlannedStep {
+    /// The one line of a step that a run would not come to.
+    pub const NOT_REACHED: &'static str = "not reached: an earlier step would not pass";
 }
 
 /// An image of a plan.
@@ -103,7 +111,7 @@ pub async fn plan(
             let (mut step, costs) = rehearse(task, list, asked && reached, context).await;
             if asked && !reached {
                 step.selected = true;
-                step.lines = vec!["not reached: an earlier step would not pass".to_owned()];
+                step.lines = vec![PlannedStep::NOT_REACHED.to_owned()];
             }
             if let Some(failure) = step.failure.as_ref().filter(|_| !task.continue_on_error) {
                 exit = exit.worse(failure.exit);
@@ -157,6 +165,7 @@ async fn rehearse(
         id: task.id.clone(),
         verb: task.action.verb().to_owned(),
         list: list.to_owned(),
+        line: task.line,
         condition: task.condition.as_ref().map(|when| when.text().to_owned()),
         selected,
         lines: Vec::new(),

@@ -18,6 +18,12 @@ use crate::report::{Detail, Mask};
 /// GitHub kills 10 s after its first signal; what is left is for the report.
 pub const FINALLY_AFTER_CANCEL: Duration = Duration::from_secs(8);
 
+/// Why a step of `finally` does not run whose time is up. It is left to whoever finishes the run.
+pub const TIME_IS_OVER: &str = "the time after the cancellation is over";
+const CANCELLED: &str = "the run was cancelled";
+const EARLIER_STEP: &str = "an earlier step did not pass";
+const NOT_ASKED_FOR: &str = "not asked for";
+
 /// Runs the tasks and returns the exit code that they earned.
 ///
 /// `selected` says for each of `steps` whether it is asked for.
@@ -31,20 +37,85 @@ pub async fn run(tasks: &Tasks, selected: &[bool], context: &Context) -> ExitCod
         }
         match attempt_all(task, context).await {
             StepOutcome::Passed | StepOutcome::Skipped => {}
-            StepOutcome::Cancelled => stopped = Some("the run was cancelled"),
+            StepOutcome::Cancelled => stopped = Some(CANCELLED),
             _ if task.continue_on_error => {}
-            _ => stopped = Some("an earlier step did not pass"),
+            _ => stopped = Some(EARLIER_STEP),
         }
     }
 
-    let cancelled = context.cancel.urgency() > Urgency::None;
-    if cancelled {
+    if context.cancel.urgency() > Urgency::None {
         state.cancelled();
     }
+    after_failure(&tasks.on_failure, context).await;
+    finally(&tasks.finally, context).await;
+    if context.cancel.urgency() > Urgency::None {
+        state.cancelled();
+    }
+    state.exit()
+}
+
+/// Where a run had come to when its process ended.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Stopped {
+    /// The step that was under way, and how long it had been.
+    pub during: Option<(String, Duration)>,
+    /// How the run ended, if it came to its end and left something open.
+    pub exit: Option<ExitCode>,
+}
+
+/// Runs what a stopped run has left, and returns the exit code of the whole run.
+///
+/// What has ended is in the context's state and stays as it is. Of `steps` nothing is run: whoever
+/// stopped the run has cancelled it. `on-failure` runs if a step had failed by then, `finally` runs.
+pub async fn resume(
+    tasks: &Tasks,
+    selected: &[bool],
+    stopped: &Stopped,
+    context: &Context,
+) -> ExitCode {
+    let state = &context.world.state;
+    let failed = state.first_failure().is_some();
+    let open = |task: &Task| state.outcome(&task.id).is_none();
+    let mut cut = false;
+    for (task, selected) in tasks.steps.iter().zip(selected) {
+        if !open(task) {
+            continue;
+        }
+        match &stopped.during {
+            Some((id, took)) if *id == task.id => {
+                cut = true;
+                finish(task, context, StepOutcome::Cancelled, None, *took);
+            }
+            _ if !selected => skip(task, NOT_ASKED_FOR, context),
+            _ if failed => skip(task, EARLIER_STEP, context),
+            _ => {
+                cut = true;
+                skip(task, "the run was killed", context);
+            }
+        }
+    }
+    if cut {
+        state.cancelled();
+    }
+    after_failure(&tasks.on_failure, context).await;
+    finally(&tasks.finally, context).await;
+    let ended_well = stopped.exit.is_some_and(|exit| exit != ExitCode::Cancelled);
+    if !ended_well || context.cancel.urgency() > Urgency::None {
+        state.cancelled();
+    }
+    state.exit()
+}
+
+/// Runs what runs after a failure, unless the run was cancelled.
+async fn after_failure(tasks: &[Task], context: &Context) {
+    let state = &context.world.state;
     let failed = matches!(state.status(), Status::Failed | Status::Inconclusive);
-    for task in &tasks.on_failure {
-        if context.cancel.urgency() > Urgency::None {
-            skip(task, "the run was cancelled", context);
+    for task in tasks {
+        if state.outcome(&task.id).is_some() {
+            continue;
+        }
+        if context.cancel.urgency() > Urgency::None || state.is_cancelled() {
+            skip(task, CANCELLED, context);
         } else if !failed {
             skip(task, "nothing failed", context);
         } else if let Some(reason) = condition_reason(task, context) {
@@ -53,11 +124,6 @@ pub async fn run(tasks: &Tasks, selected: &[bool], context: &Context) -> ExitCod
             attempt_all(task, context).await;
         }
     }
-    finally(&tasks.finally, context).await;
-    if context.cancel.urgency() > Urgency::None {
-        state.cancelled();
-    }
-    state.exit()
 }
 
 /// Runs what runs in any case. A cancellation leaves it a bounded time, an abort none.
@@ -74,9 +140,12 @@ async fn finally(tasks: &[Task], context: &Context) {
     tokio::pin!(cut);
     let mut aborted = false;
     for task in tasks {
+        if context.world.state.outcome(&task.id).is_some() {
+            continue;
+        }
         if aborted || context.cancel.urgency() == Urgency::Abort {
             context.world.state.cancelled();
-            skip(task, "the time after the cancellation is over", context);
+            skip(task, TIME_IS_OVER, context);
             continue;
         }
         if let Some(reason) = condition_reason(task, context) {
@@ -103,9 +172,9 @@ fn skip_reason(
     context: &Context,
 ) -> Option<&'static str> {
     if !selected {
-        Some("not asked for")
+        Some(NOT_ASKED_FOR)
     } else if context.cancel.urgency() > Urgency::None {
-        Some("the run was cancelled")
+        Some(CANCELLED)
     } else if stopped.is_some() {
         stopped
     } else if task

@@ -326,6 +326,110 @@ async fn a_signal_during_finally_is_told_although_finally_ends_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_was_killed_in_a_step_is_cancelled_and_finally_runs() {
+    let (context, lines) = context();
+    context.world.state.ended("a", StepOutcome::Passed);
+    let tasks = Tasks {
+        steps: vec![passing("a"), passing("b"), passing("c"), passing("d")],
+        on_failure: vec![passing("e")],
+        finally: vec![passing("f")],
+    };
+    let stopped = Stopped {
+        during: Some(("b".into(), Duration::from_secs(3))),
+        exit: None,
+    };
+    let exit = resume(&tasks, &[true, true, true, false], &stopped, &context).await;
+    assert_eq!(exit, ExitCode::Cancelled);
+    assert_eq!(context.world.state.status(), Status::Cancelled);
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    b cancelled
+    c skipped: the run was killed
+    d skipped: not asked for
+    e skipped: the run was cancelled
+    f passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_killed_after_a_failure_goes_on_with_on_failure() {
+    let (context, lines) = context();
+    let state = &context.world.state;
+    state.ended("a", StepOutcome::Failed);
+    state.failed("a", "a", &Failure::new(ExitCode::GateFailed, "x"));
+    state.ended("c", StepOutcome::Passed);
+    let tasks = Tasks {
+        steps: vec![passing("a"), passing("b")],
+        on_failure: vec![passing("c"), passing("d")],
+        finally: vec![passing("e")],
+    };
+    let exit = resume(&tasks, &[true, true], &Stopped::default(), &context).await;
+    assert_eq!(exit, ExitCode::GateFailed);
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    b skipped: an earlier step did not pass
+    d passed
+    e passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_run_that_was_cancelled_leaves_on_failure_alone() {
+    let (context, lines) = context();
+    let state = &context.world.state;
+    state.ended("a", StepOutcome::Failed);
+    state.failed("a", "a", &Failure::new(ExitCode::GateFailed, "x"));
+    state.cancelled();
+    let tasks = Tasks {
+        steps: vec![passing("a")],
+        on_failure: vec![passing("b")],
+        finally: vec![passing("c")],
+    };
+    resume(&tasks, &[true], &Stopped::default(), &context).await;
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    b skipped: the run was cancelled
+    c passed
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_that_was_over_left_open_does_not_change_how_it_ended() {
+    for (ended, expected) in [
+        (Some(ExitCode::Done), ExitCode::Done),
+        (Some(ExitCode::Cancelled), ExitCode::Cancelled),
+        // Killed in `finally`, after every step had passed.
+        (None, ExitCode::Cancelled),
+    ] {
+        let (context, _) = context();
+        context.world.state.ended("a", StepOutcome::Passed);
+        let tasks = Tasks {
+            steps: vec![passing("a")],
+            finally: vec![passing("b")],
+            ..Tasks::default()
+        };
+        let stopped = Stopped {
+            during: None,
+            exit: ended,
+        };
+        assert_eq!(resume(&tasks, &[true], &stopped, &context).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_is_cancelled_as_a_run_is() {
+    let (context, lines) = context();
+    context.cancel.raise(Urgency::Cancel);
+    let tasks = Tasks {
+        finally: vec![task("a", &[], Duration::from_secs(60)), passing("b")],
+        ..Tasks::default()
+    };
+    let exit = resume(&tasks, &[], &Stopped::default(), &context).await;
+    assert_eq!(exit, ExitCode::Cancelled);
+    insta::assert_snapshot!(lines.lock().unwrap().join("\n"), @"
+    a cancelled
+    b skipped: the time after the cancellation is over
+    ");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_remembered_of_a_failure_holds_no_secret() {
     let (context, _) = context();
     let tasks = Tasks {

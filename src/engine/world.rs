@@ -138,6 +138,12 @@ impl State {
         }
     }
 
+    /// Says whether the run was cut short by a signal.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.known().cancelled
+    }
+
     /// Returns how a step ended, if it has.
     #[must_use]
     pub fn outcome(&self, id: &str) -> Option<StepOutcome> {

@@ -264,6 +264,10 @@ impl<'a> Context<'a> {
                 "{what} has the keys {}",
                 listed(known.iter().copied())
             ));
+        if let Some(help) = elsewhere(key, what, known) {
+            self.push(diagnostic.helped(help));
+            return;
+        }
         let lookalike =
             "it has letters that only look like those of the alphabet: type the key anew";
         diagnostic = match nearest(key, known.iter().copied()) {
@@ -283,6 +287,55 @@ impl<'a> Context<'a> {
         };
         self.push(diagnostic);
     }
+}
+
+/// Keys by which other tools call what a document calls otherwise.
+const ELSEWHERE: [(&str, &str); 22] = [
+    ("allow-failure", "continue-on-error"),
+    ("allow_failure", "continue-on-error"),
+    ("always", "finally"),
+    ("condition", "if"),
+    ("deadline", "within"),
+    ("delay", "start-after"),
+    ("expect", "status"),
+    ("initial-delay", "start-after"),
+    ("initialDelaySeconds", "start-after"),
+    ("insecure", "plain-http"),
+    ("interval", "every"),
+    ("jobs", "steps"),
+    ("parameters", "inputs"),
+    ("params", "inputs"),
+    ("period", "every"),
+    ("periodSeconds", "every"),
+    ("retries", "retry"),
+    ("successThreshold", "consecutive"),
+    ("timeout", "within"),
+    ("variables", "inputs"),
+    ("vars", "inputs"),
+    ("when", "if"),
+];
+
+/// Returns the edit for a key that belongs to another tool, or to another place.
+fn elsewhere(key: &str, what: &str, known: &[&str]) -> Option<String> {
+    if what == "a step" && ["run", "script", "uses", "shell", "command"].contains(&key) {
+        return Some(
+            "a step is one of the verbs; commands of your own belong into the CI job, between a call \
+             with `--until` and one with `--from`"
+                .to_owned(),
+        );
+    }
+    if known.contains(&"probes") && ["http", "tcp"].contains(&key) {
+        return Some(format!(
+            "put it under `probes`, with a name: `probes: {{web: {{{key}: …}}}}`"
+        ));
+    }
+    if known.contains(&"address") && ["host", "port"].contains(&key) {
+        return Some("write both into one key: `address: \"HOST:PORT\"`".to_owned());
+    }
+    let (_, meant) = ELSEWHERE
+        .iter()
+        .find(|(other, meant)| *other == key && known.contains(meant))?;
+    Some(format!("it is called `{meant}` here"))
 }
 
 /// Says that a key or a value of the design is not supported by this version.

@@ -53,19 +53,7 @@ impl FromScalar for Duration {
                 );
             }
             if unit.is_empty() {
-                let mut problem =
-                    refuse("the number has no unit; units are `ms`, `s`, `m`, `h` and `d`");
-                if digits == text.len() {
-                    problem = problem.helped(format!(
-                        "write `{text}s` for seconds or `{text}m` for minutes"
-                    ));
-                } else if tail.starts_with(['.', ',']) {
-                    problem =
-                        problem.helped("write whole numbers, for instance `1h30m` for `1.5h`");
-                } else if tail.starts_with(' ') {
-                    problem = problem.helped("leave the space out, for instance `5m`");
-                }
-                return Err(problem);
+                return Err(unitless(text, tail));
             }
             let Some(rank) = UNITS.iter().position(|(name, _)| *name == unit) else {
                 let known = UNITS.iter().map(|(name, _)| *name);
@@ -120,6 +108,25 @@ impl FromScalar for Duration {
             "examples": ["30s", "1h30m", "250ms"]
         })
     }
+}
+
+/// Says what is wrong with a number that no unit follows; `tail` is what follows instead.
+fn unitless(text: &str, tail: &str) -> Problem {
+    if tail.starts_with(['.', ',']) {
+        return Problem::new("a duration is made of whole numbers")
+            .helped("take a smaller unit, for instance `1500ms` for `1.5s` or `1h30m` for `1.5h`");
+    }
+    if tail.trim_start().starts_with(char::is_alphabetic) {
+        return Problem::new("a space stands between the number and its unit")
+            .helped("leave the space out, for instance `5m`");
+    }
+    let problem = Problem::new("the number has no unit; units are `ms`, `s`, `m`, `h` and `d`");
+    if tail.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return problem.helped(format!(
+            "write `{text}s` for seconds or `{text}m` for minutes"
+        ));
+    }
+    problem
 }
 
 /// Writes a duration as documents do: `1h30m`, `250ms`.

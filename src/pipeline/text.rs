@@ -43,6 +43,20 @@ impl Text {
             .map(Self)
     }
 
+    /// Says whether nothing stands in it.
+    pub fn is_empty(&self) -> bool {
+        let empty = |part: &TextPart| matches!(part, TextPart::Plain(text) if text.is_empty());
+        self.0.iter().all(empty)
+    }
+
+    /// Returns the names that only the run can fill in and that have no default.
+    pub fn demanded(&self) -> impl Iterator<Item = &LateName> {
+        self.0.iter().filter_map(|part| match part {
+            TextPart::Late(late) if late.fallback.is_none() => Some(&late.name),
+            TextPart::Late(_) | TextPart::Plain(_) => None,
+        })
+    }
+
     /// Completes the text. `known` gives what the run knows; where it knows nothing, the default of the
     /// document stands, or the name itself in parentheses.
     pub fn complete(&self, known: &dyn Fn(&LateName) -> Option<String>) -> String {

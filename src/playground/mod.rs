@@ -54,12 +54,15 @@ impl Playground {
         let registry = Registry::start(config.registry)
             .await
             .map_err(PlaygroundError::Listen)?;
-        let service = Service::start(&config.service)
-            .await
-            .map_err(PlaygroundError::Listen)?;
         let trusted = SigningKey::generate().map_err(SeedError::Sign)?;
         let stranger = SigningKey::generate().map_err(SeedError::Sign)?;
-        seed::seed(&registry, &trusted, &stranger, config.signed_at)?;
+        let image = seed::seed(&registry, &trusted, &stranger, config.signed_at)?;
+        let behaviour = service::Config {
+            image: Some(image),
+            ..config.service
+        };
+        let service = Service::start(&behaviour).await;
+        let service = service.map_err(PlaygroundError::Listen)?;
         let key = KeyFile::create(config.folder, &trusted.public_pem())?;
         Ok(Self {
             registry,

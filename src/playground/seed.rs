@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::layer::Layer;
 use super::registry::{Refusal, Registry};
+use crate::oci::Digest;
 use crate::trust::sign::{Blob, SigningError, SigningKey};
 
 /// A seed that could not be put into the registry.
@@ -28,7 +29,8 @@ pub const STRANGER: &str = "acme/stranger";
 /// The tag of all of them.
 pub const TAG: &str = "v1";
 
-/// Puts the images into a registry, with signatures that say when they were made.
+/// Puts the images into a registry, with signatures that say when they were made, and returns the digest of the
+/// signed one.
 ///
 /// # Errors
 ///
@@ -38,25 +40,30 @@ pub fn seed(
     trusted: &SigningKey,
     stranger: &SigningKey,
     at: Timestamp,
-) -> Result<(), SeedError> {
-    for (repository, key) in [
-        (SIGNED, Some(trusted)),
-        (UNSIGNED, None),
-        (STRANGER, Some(stranger)),
-    ] {
-        let index = image(registry, repository)?;
-        if let Some(key) = key {
-            let signature = key.sign_bundle(&index.descriptor(), at)?;
-            for blob in signature.blobs {
-                registry.put_blob(repository, blob.bytes)?;
-            }
-            let Blob {
-                media_type, bytes, ..
-            } = signature.manifest;
-            registry.put_manifest(repository, None, &media_type, bytes)?;
-        }
+) -> Result<Digest, SeedError> {
+    let signed = signed_image(registry, SIGNED, trusted, at)?;
+    signed_image(registry, STRANGER, stranger, at)?;
+    image(registry, UNSIGNED)?;
+    Ok(signed)
+}
+
+/// Puts an image and its signature into a registry and returns the image's digest.
+fn signed_image(
+    registry: &Registry,
+    repository: &str,
+    key: &SigningKey,
+    at: Timestamp,
+) -> Result<Digest, SeedError> {
+    let index = image(registry, repository)?;
+    let signature = key.sign_bundle(&index.descriptor(), at)?;
+    for blob in signature.blobs {
+        registry.put_blob(repository, blob.bytes)?;
     }
-    Ok(())
+    let Blob {
+        media_type, bytes, ..
+    } = signature.manifest;
+    registry.put_manifest(repository, None, &media_type, bytes)?;
+    Ok(index.digest)
 }
 
 /// Puts an image for two platforms into a registry and returns its index.

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::http::{BodyError, Exchange, Handler, Reply, Server, parameter, read};
+use crate::oci::Digest;
 
 /// How a service behaves.
 #[derive(Clone, Debug)]
@@ -22,11 +23,16 @@ pub struct Config {
     /// How many requests for `/health` it answers with 503 before it is warm. Requests are counted, not time, so
     /// that every run of a pipeline sees the same.
     pub warm_up: u32,
+    /// The digest of the image that it says it was started from; without one it does not say.
+    pub image: Option<Digest>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { warm_up: 2 }
+        Self {
+            warm_up: 2,
+            image: None,
+        }
     }
 }
 
@@ -34,7 +40,7 @@ impl Default for Config {
 ///
 /// | path | answer |
 /// | --- | --- |
-/// | `/health` | 503 while it warms up, then 200 and `{"status":"ok","version":"v1"}` |
+/// | `/health` | 503 while it warms up, then 200 and `{"status":"ok","version":"v1"}`, with `"image"` if it knows it |
 /// | `/broken` | 500, always |
 /// | `/slow?ms=N` | 200 after N milliseconds, at most 2,000 |
 /// | `/hook` | takes a `POST` of at most 1 MiB and keeps it |
@@ -52,6 +58,7 @@ impl Service {
     pub async fn start(config: &Config) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             cold: AtomicU32::new(config.warm_up),
+            image: config.image,
             received: Mutex::default(),
         });
         let server = Server::start(Endpoint(shared.clone())).await?;
@@ -94,6 +101,7 @@ pub struct Received {
 struct Shared {
     /// Answers left that say that it is not warm yet.
     cold: AtomicU32,
+    image: Option<Digest>,
     received: Mutex<VecDeque<Received>>,
 }
 
@@ -109,11 +117,14 @@ impl Shared {
                 left.checked_sub(1)
             })
             .is_ok();
+        let status = if was_cold { "starting" } else { "ok" };
+        let mut body = json!({"status": status, "version": "v1"});
+        if let Some(image) = &self.image {
+            body["image"] = image.to_string().into();
+        }
         if was_cold {
-            let body = json!({"status": "starting", "version": "v1"});
             Reply::json(StatusCode::SERVICE_UNAVAILABLE, &body).header(RETRY_AFTER, "1")
         } else {
-            let body = json!({"status": "ok", "version": "v1"});
             Reply::json(StatusCode::OK, &body)
         }
     }

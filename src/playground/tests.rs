@@ -251,9 +251,7 @@ async fn an_unwritable_folder_is_named() {
 
 #[tokio::test]
 async fn the_service_warms_up_by_requests() {
-    let service = Service::start(&service::Config { warm_up: 2 })
-        .await
-        .unwrap();
+    let service = Service::start(&service::Config::default()).await.unwrap();
     let mut answers = Vec::new();
     for method in ["GET", "HEAD", "GET", "GET"] {
         let answer = send(service.address(), method, "/health", &[], "").await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -13,10 +13,10 @@ use crate::oci::Digest;
 use crate::outcome::ExitCode;
 
 /// One thing that happened, with its place in the run.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Event {
     /// Time since the run began.
-    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "elapsed_ms", with = "milliseconds")]
     #[schemars(with = "u64")]
     pub elapsed: Duration,
     /// The id of the step, if a step did it.
@@ -28,7 +28,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Detail {
     /// A blob is about to be fetched.
@@ -64,7 +64,7 @@ pub enum Detail {
         #[serde(skip_serializing_if = "Option::is_none")]
         host: Option<String>,
         /// How long it took.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         took: Duration,
     },
@@ -106,7 +106,7 @@ pub enum Detail {
         /// Bytes that were in the cache before.
         cached: u64,
         /// How long it took.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         took: Duration,
     },
@@ -140,7 +140,7 @@ pub enum Detail {
         /// One sentence: alive, alive but needs login, and so on.
         summary: String,
         /// Time to the first byte of `/v2/`.
-        #[serde(rename = "latency_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "latency_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         latency: Duration,
         /// The TLS version, if TLS was spoken.
@@ -162,6 +162,20 @@ pub enum Detail {
         /// Why, if it did not end well: the first cause.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// A run that was killed, or that ran out of time after its cancellation, is being finished.
+    RunResumed {
+        /// The pipeline's name.
+        name: String,
+        /// The run's id.
+        run: String,
+        /// When it is taken up again, RFC 3339.
+        at: String,
+        /// The step that was under way when it was killed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        during: Option<String>,
+        /// The ids of the steps that are left to do.
+        left: Vec<String>,
     },
     /// The run begins.
     RunStarted {
@@ -186,7 +200,7 @@ pub enum Detail {
         /// What was found, in one phrase.
         found: String,
         /// How long it took.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         took: Duration,
     },
@@ -212,7 +226,7 @@ pub enum Detail {
         /// `passed`, `failed`, `inconclusive` or `cancelled`.
         outcome: StepOutcome,
         /// How long it took, all attempts together.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         took: Duration,
         /// What went wrong.
@@ -228,7 +242,7 @@ pub enum Detail {
         /// The most attempts that there will be.
         of: u32,
         /// The pause before the next attempt.
-        #[serde(rename = "wait_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "wait_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
         wait: Duration,
         /// What went wrong.
@@ -262,7 +276,7 @@ pub enum Detail {
 }
 
 /// What a run asked of one host.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct HostRequests {
     /// The host and port.
     pub host: String,
@@ -275,7 +289,7 @@ pub struct HostRequests {
 }
 
 /// A step as it is announced when the run begins.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct StepLine {
     /// The step's id.
     pub id: String,
@@ -289,7 +303,7 @@ pub struct StepLine {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepOutcome {
     /// It was cancelled before it was done.
@@ -321,6 +335,8 @@ impl fmt::Display for StepOutcome {
 pub struct Emitter {
     sink: Arc<dyn Fn(Event) + Send + Sync>,
     began: Instant,
+    /// The time that the run had taken when this emitter was made.
+    before: Duration,
     step: Option<Arc<str>>,
 }
 
@@ -330,6 +346,18 @@ impl Emitter {
         Self {
             sink: Arc::new(sink),
             began: Instant::now(),
+            before: Duration::ZERO,
+            step: None,
+        }
+    }
+
+    /// Returns an emitter to the same listeners for a run that began this long ago.
+    #[must_use]
+    pub fn of_run_begun(&self, ago: Duration) -> Self {
+        Self {
+            sink: Arc::clone(&self.sink),
+            began: Instant::now(),
+            before: ago,
             step: None,
         }
     }
@@ -363,16 +391,29 @@ impl Emitter {
         }
     }
 
+    /// Returns the same emitter with somebody who hears every event first.
+    #[must_use]
+    pub fn hearing(&self, hear: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        let sink = Arc::clone(&self.sink);
+        Self {
+            sink: Arc::new(move |event| {
+                hear(&event);
+                sink(event);
+            }),
+            ..self.clone()
+        }
+    }
+
     /// Returns the time since the run began, as events carry it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        self.before + self.began.elapsed()
     }
 
     /// Sends an event.
     pub fn emit(&self, detail: Detail) {
         (self.sink)(Event {
-            elapsed: self.began.elapsed(),
+            elapsed: self.elapsed(),
             step: self.step.as_deref().map(str::to_owned),
             detail,
         });
@@ -387,13 +428,50 @@ impl fmt::Debug for Emitter {
     }
 }
 
-fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+/// Durations as whole milliseconds.
+mod milliseconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_read_back_as_they_were_written() {
+        use crate::report::golden::script;
+        let runs = [script::success(), script::failure(), script::cancelled()];
+        for event in runs.into_iter().flatten() {
+            let line = serde_json::to_string(&event).unwrap();
+            let read: Event = serde_json::from_str(&line).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), line);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_is_taken_up_again_goes_on_with_its_time() {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let first = Emitter::new(move |event| sender.send(event).unwrap()).of_step("a");
+        let emitter = first.of_run_begun(Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        emitter.emit(Detail::StepSkipped { reason: "x".into() });
+        let event = heard.recv().unwrap();
+        assert_eq!(event.elapsed, Duration::from_secs(61));
+        assert_eq!(event.step, None);
+    }
 
     #[test]
     fn an_emitter_of_waits_passes_on_nothing_else() {

@@ -73,6 +73,11 @@ impl LiveRenderer {
         }
     }
 
+    /// Takes notice of an event that was shown before, by another process.
+    pub fn recall(&mut self, event: &Event) {
+        drop(self.plain.render(event));
+    }
+
     /// Moves the bars on. `elapsed` is the time since the run began; call it ten times a second.
     pub fn tick(&mut self, elapsed: Duration) {
         self.draw(elapsed);

@@ -35,6 +35,11 @@ impl LiveRenderer {
         match *self {}
     }
 
+    /// Takes notice of an event that was shown before, by another process.
+    pub fn recall(&mut self, _event: &Event) {
+        match *self {}
+    }
+
     /// Moves the bars on.
     pub fn tick(&mut self, _elapsed: Duration) {
         match *self {}

@@ -5,6 +5,7 @@
 pub mod ci;
 pub mod event;
 pub mod fanout;
+pub mod files;
 pub mod finding;
 pub mod github;
 pub mod gitlab;
@@ -29,8 +30,8 @@ pub(crate) mod runner;
 
 pub use event::{Detail, Emitter, Event};
 pub use fanout::{Consumer, Fanout};
+pub use files::write_files;
 pub use finding::Finding;
 pub use mask::{Mask, NoMask};
 pub use model::Report;
 pub use summary::Summary;
-pub use write::write_report;

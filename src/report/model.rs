@@ -19,9 +19,11 @@ pub const VERSION: u32 = 1;
 pub struct Report {
     /// The version of this format.
     pub version: u32,
-    /// The pipeline's name.
+    /// What was asked for: `run`, `plan` or `validate`. A plan's steps say what they would come to.
+    pub command: String,
+    /// The pipeline's name; its file's name if the pipeline could not be read.
     pub pipeline: String,
-    /// The run's id.
+    /// The run's id. Empty if none was begun.
     pub run: String,
     /// The pipeline file as it was named. Absent if the run has none.
     pub file: Option<String>,
@@ -35,6 +37,12 @@ pub struct Report {
     pub exit: Option<Exit>,
     /// Why it did not end well: the first cause.
     pub reason: Option<String>,
+    /// The pipeline files that were read, as they were named. More than one only from `validate`.
+    pub files: Vec<String>,
+    /// What was found in them.
+    pub diagnostics: Vec<DiagnosticReport>,
+    /// What kept a run from beginning that is no finding in a file: a lock of another pipeline for instance.
+    pub failure: Option<Failure>,
     /// The steps in the order of the document.
     pub steps: Vec<StepReport>,
     /// The images, an entry for each platform.
@@ -53,6 +61,21 @@ pub struct Report {
     pub requests: Requests,
 }
 
+impl Report {
+    /// Lets it end no better than with what failed after the run itself, a lock that was not written for instance.
+    pub fn worsen(&mut self, failure: &Failure) {
+        let earned = self.exit.map_or(ExitCode::Done, |exit| exit.name);
+        let worse = earned.worse(failure.exit);
+        if self.exit.is_none() || worse != earned {
+            self.exit = Some(Exit {
+                code: worse.code(),
+                name: worse,
+            });
+            self.reason = Some(failure.summary());
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Exit {
@@ -60,6 +83,48 @@ pub struct Exit {
     pub code: u8,
     /// The name of that number.
     pub name: ExitCode,
+}
+
+/// What was found in a pipeline file.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct DiagnosticReport {
+    /// What sort of finding it is, for instance `unknown-key`.
+    pub kind: String,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// The pipeline file as it was named.
+    pub file: String,
+    /// Where in the file. Absent if it concerns the whole file.
+    pub place: Option<PlaceReport>,
+    /// One sentence: what is wrong.
+    pub message: String,
+    /// What is to be said about the very place.
+    pub label: Option<String>,
+    /// Why it is wrong.
+    pub cause: Option<String>,
+    /// The edit that helps.
+    pub help: Option<String>,
+}
+
+impl DiagnosticReport {
+    /// Says whether it keeps the pipeline from being run.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == "error"
+    }
+}
+
+/// A place in a pipeline file; lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct PlaceReport {
+    /// The line of the first character.
+    pub line: usize,
+    /// The column of the first character.
+    pub column: usize,
+    /// The line of the character behind the last.
+    pub end_line: usize,
+    /// The column of the character behind the last.
+    pub end_column: usize,
 }
 
 /// What became of a step.

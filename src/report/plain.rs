@@ -18,8 +18,8 @@ use crate::oci::Digest;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The least time between two lines that say what is waited for.
 const WAIT_PAUSE: Duration = Duration::from_secs(2);
-/// The widest that the column of step ids gets.
-const WIDEST_COLUMN: usize = 16;
+/// The widest that the column of step ids gets. Longer ids push their lines to the right.
+const WIDEST_COLUMN: usize = 40;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -174,6 +174,9 @@ impl PlainRenderer {
             Detail::RunFinished { .. } => {
                 return closing::lines(self.summary.report(), &self.voice);
             }
+            Detail::RunResumed {
+                run, during, left, ..
+            } => return vec![self.resumed(run, during.as_deref(), left)],
             Detail::Warned { message, hint } => {
                 let message = match step {
                     Some(step) => format!("{step}: {message}"),
@@ -218,6 +221,20 @@ impl PlainRenderer {
             },
         };
         vec![self.line(step, &said)]
+    }
+
+    fn resumed(&self, run: &str, during: Option<&str>, left: &[String]) -> String {
+        let stopped = match during {
+            Some(step) => format!("killed during step {}", self.voice.foreign(step)),
+            None if self.summary.report().exit.is_some() => "it left something open".into(),
+            None => "killed between two steps".into(),
+        };
+        let left = match left {
+            [] => "its report".into(),
+            steps => self.voice.foreign(&steps.join(", ")),
+        };
+        let run = self.voice.foreign(run);
+        format!("run {run}: {stopped}; finishing: {left}")
     }
 
     fn finished(

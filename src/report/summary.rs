@@ -25,6 +25,7 @@ impl Summary {
         Self {
             report: Report {
                 version: model::VERSION,
+                command: "run".to_owned(),
                 pipeline: String::new(),
                 run: String::new(),
                 file: None,
@@ -33,6 +34,9 @@ impl Summary {
                 took_ms: 0,
                 exit: None,
                 reason: None,
+                files: Vec::new(),
+                diagnostics: Vec::new(),
+                failure: None,
                 steps: Vec::new(),
                 images: Vec::new(),
                 signatures: Vec::new(),
@@ -67,6 +71,7 @@ impl Summary {
                 self.report.pipeline.clone_from(name);
                 self.report.run.clone_from(run);
                 self.report.file.clone_from(file);
+                self.report.files = file.iter().cloned().collect();
                 self.report.started.clone_from(at);
                 self.report.steps = steps.iter().map(announced).collect();
             }
@@ -128,6 +133,7 @@ impl Summary {
             Detail::BlobStarted { .. }
             | Detail::BlobProgressed { .. }
             | Detail::BlobFinished { .. }
+            | Detail::RunResumed { .. }
             | Detail::Waiting { .. } => {}
         }
     }
@@ -150,6 +156,12 @@ impl Summary {
                 step.verb.clone_from(verb);
                 step.began_ms = Some(at);
                 step.attempts = 1;
+                // A run that is finished later may do what it had given up before.
+                step.outcome = None;
+                step.skipped = None;
+                step.took_ms = None;
+                step.failure = None;
+                step.continued = false;
             }
             Detail::StepRetried { attempt, .. } => step.attempts = attempt + 1,
             Detail::StepSkipped { reason } => {

@@ -1,16 +1,36 @@
-//! Writes report files whole or not at all.
+//! Writes files whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::mask::masked_json;
-use super::{Mask, Report};
 use crate::failure::{Explain, Fact};
 use crate::oci::Digest;
 
-/// The name of the report's file.
-pub const FILE_NAME: &str = "report.json";
+/// Writes a file so that a reader sees the old one or the new one, never a part.
+///
+/// `writer` tells apart those who may write the same file at once, by a run's id for instance: each
+/// fills a file of its own beside it, and the last rename wins.
+///
+/// # Errors
+/// What the system said. Nothing is left beside the old file then.
+pub fn write_whole(path: &Path, writer: &str, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let writer = Digest::of(writer.as_bytes()).short();
+    let part = path.with_file_name(format!(".{name}.{writer}.part"));
+    let written = fill(&part, bytes).and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        // The first error is the one that tells; the part may not even be there.
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
 
 /// A report that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -38,106 +58,27 @@ impl Explain for WriteError {
     }
 }
 
-/// Writes `report.json` into a folder, which is made if it is not there, and returns its path.
-///
-/// A reader sees the old file or the new one, never a part. Every string passes through the mask.
-///
-/// # Errors
-/// When the folder can't be made or the file can't be written.
-pub fn write_report(
-    folder: &Path,
-    report: &Report,
-    mask: &dyn Mask,
-) -> Result<PathBuf, WriteError> {
-    let failed = |path: &Path, source| WriteError {
-        path: path.to_owned(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    let path = folder.join(FILE_NAME);
-    let json = masked_json(report, mask)
-        .and_then(|value| serde_json::to_vec_pretty(&value))
-        .map_err(|error| failed(&path, error.into()))?;
-    // Two runs may report into one folder: each writes a file of its own before the rename.
-    let run = Digest::of(report.run.as_bytes()).short();
-    let part = folder.join(format!(".{FILE_NAME}.{run}.part"));
-    let written = write_whole(&part, &json).and_then(|()| fs::rename(&part, &path));
-    if let Err(error) = written {
-        // The first error is the one that tells; the part may not even be there.
-        let _ = fs::remove_file(&part);
-        return Err(failed(&path, error));
-    }
-    Ok(path)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::mask::tests::Word;
-    use crate::report::{NoMask, Summary};
-
-    fn report(reason: &str) -> Report {
-        Report {
-            reason: Some(reason.into()),
-            ..Summary::new().report().clone()
-        }
-    }
 
     #[test]
-    fn makes_the_folder_masks_and_leaves_nothing_else() {
+    fn a_file_is_replaced_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        let reports = folder.path().join("a/b");
-        for reason in ["first", "token hunter2 refused"] {
-            write_report(&reports, &report(reason), &Word("hunter2")).unwrap();
+        let path = folder.path().join("report.json");
+        for text in ["first, and longer", "second"] {
+            write_whole(&path, "run", text.as_bytes()).unwrap();
         }
-        let names: Vec<_> = fs::read_dir(&reports)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(names, ["report.json"]);
-        let text = fs::read_to_string(reports.join("report.json")).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["reason"], "token *** refused");
-        assert!(text.ends_with("}\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_file_in_the_way_is_an_error_with_a_hint() {
+    fn a_file_that_cannot_be_replaced_leaves_no_part() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = write_report(&file, &report("x"), &NoMask).unwrap_err();
-        assert_eq!(error.path, file);
-        assert!(error.hint().unwrap().contains("--report"));
-    }
-
-    /// The schema is generated: run the test with `SHIPGATE_BLESS=1` to write it anew.
-    #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a switch of the test suite, not of the library"
-    )]
-    fn the_schema_of_the_report_is_current() {
-        let settings = schemars::generate::SchemaSettings::default().for_serialize();
-        let schema = settings.into_generator().into_root_schema_for::<Report>();
-        let mut schema = serde_json::to_string_pretty(&schema).unwrap();
-        schema.push('\n');
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json");
-        if std::env::var("SHIPGATE_BLESS").is_ok() {
-            fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/schema")).unwrap();
-            fs::write(path, &schema).unwrap();
-        }
-        assert_eq!(
-            fs::read_to_string(path).unwrap_or_default(),
-            schema,
-            "bless schema/report.schema.json"
-        );
+        let path = folder.path().join("report.json");
+        fs::create_dir(&path).unwrap();
+        write_whole(&path, "run", b"text").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

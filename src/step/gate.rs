@@ -320,7 +320,7 @@ pub(super) fn refuse_empty(node: &Node, context: &mut Context<'_>, message: &str
     context.push(
         context
             .error(Kind::Empty, span, message)
-            .caused_by("the map is empty")
+            .caused_by("nothing stands in it")
             .helped(help),
     );
 }

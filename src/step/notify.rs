@@ -83,6 +83,9 @@ choice! {
     }
 }
 
+/// The host of Slack's incoming webhooks.
+const SLACK_HOST: &str = "hooks.slack.com";
+
 /// A notice that is ready to be sent.
 pub struct Telling {
     notify: Notify,
@@ -104,25 +107,33 @@ impl Telling {
             budget: notify.within,
             ..Patience::default()
         };
+        let unusable = |cause: String| {
+            let message = "a notice has a URL that can't be used";
+            Failure::new(ExitCode::PipelineInvalid, message).caused_by(cause)
+        };
         let hook = |url: &SecretUrl| {
-            url.url.expose().parse::<HookUrl>().map_err(|error| {
-                Failure::new(
-                    ExitCode::PipelineInvalid,
-                    "a notice has a URL that can't be used",
-                )
-                .caused_by(error.to_string())
-            })
+            let hook = url.url.expose().parse::<HookUrl>();
+            hook.map_err(|error| unusable(error.to_string()))
         };
         let receiver = match &notify.channel {
             Channel::Slack(slack) => Receiver::Slack(notice::Slack {
                 patience,
                 ..notice::Slack::new(hook(&slack.webhook.0)?)
             }),
-            Channel::Webhook(webhook) => Receiver::Webhook(notice::Webhook {
-                headers: headers(&webhook.headers, "a notice")?,
-                patience,
-                ..notice::Webhook::new(hook(&webhook.url)?)
-            }),
+            Channel::Webhook(webhook) => {
+                let url = hook(&webhook.url)?;
+                if url.endpoint().0 == SLACK_HOST {
+                    return Err(unusable(format!(
+                        "{SLACK_HOST} takes messages of Slack's form only, and `webhook` sends JSON of ours"
+                    ))
+                    .hinted("write `slack: {webhook: …}`"));
+                }
+                Receiver::Webhook(notice::Webhook {
+                    headers: headers(&webhook.headers, "a notice")?,
+                    patience,
+                    ..notice::Webhook::new(url)
+                })
+            }
         };
         Ok(Self {
             notify: notify.clone(),

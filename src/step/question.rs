@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use url::Url;
 
 use super::gate::refuse_empty;
+use crate::pipeline::LateName;
 use crate::pipeline::address::{HeaderName, HostPort};
 use crate::pipeline::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use crate::pipeline::diagnostic::Kind;
@@ -14,6 +15,7 @@ use crate::pipeline::record::{choice, one_of, record};
 use crate::pipeline::scalar::{Pattern, Size};
 use crate::pipeline::secret::SecretText;
 use crate::pipeline::source::{Span, Spanned};
+use crate::pipeline::text::Text;
 use crate::pipeline::tree::Node;
 use crate::probe::{Comparison, JsonTest, Statuses};
 
@@ -26,6 +28,23 @@ one_of! {
         Http(Box<HttpProbe>) = "http",
         /// Whether a TCP connection can be opened.
         Tcp(TcpProbe) = "tcp",
+    }
+}
+
+impl Question {
+    /// Returns the names in it that only the run can fill in and that have no default.
+    pub fn demanded(&self) -> Vec<&LateName> {
+        let Self::Http(http) = self else {
+            return Vec::new();
+        };
+        let body = http.body.iter().flat_map(|body| &body.contains);
+        let rules = http.json.iter();
+        let values = rules.flat_map(|rule| [&rule.equals, &rule.not_equals]);
+        let values = values.flatten().filter_map(|value| match value {
+            JsonValue::Literal(_) => None,
+            JsonValue::Text(text) => Some(text),
+        });
+        body.chain(values).flat_map(Text::demanded).collect()
     }
 }
 
@@ -123,13 +142,16 @@ record! {
     /// What a body must hold.
     pub struct Body("`body`") {
         /// This text.
-        contains: Option<String>,
+        contains: Option<Text>,
         /// Something that this regular expression matches.
         matches: Option<Pattern>,
     }
     check = |body: &Body, node, context| {
         if body.contains.is_none() && body.matches.is_none() && node.mapping().is_some_and(<[_]>::is_empty) {
             refuse_empty(node, context, "`body` asks nothing", "add `contains: …` or `matches: …`");
+        }
+        if let (Some(contains), Some(at)) = (&body.contains, node.entry("contains")) && contains.is_empty() {
+            refuse_empty(at, context, "`contains` is empty", "every body holds it: write the text that must be there");
         }
     };
 }
@@ -155,17 +177,17 @@ record! {
 }
 
 impl JsonRule {
-    /// Returns what is asked of the value.
+    /// Returns what is asked of the value; `known` gives what only the run knows.
     #[must_use]
-    pub fn comparisons(&self) -> Vec<Comparison> {
+    pub fn comparisons(&self, known: Known<'_>) -> Vec<Comparison> {
         let equals = self
             .equals
             .iter()
-            .map(|value| Comparison::Equals(value.0.clone()));
+            .map(|value| Comparison::Equals(value.complete(known)));
         let not_equals = self
             .not_equals
             .iter()
-            .map(|value| Comparison::NotEquals(value.0.clone()));
+            .map(|value| Comparison::NotEquals(value.complete(known)));
         let above = self.above.map(|number| Comparison::Above(number.0));
         let below = self.below.map(|number| Comparison::Below(number.0));
         let exists = self.exists.map(Comparison::Exists);
@@ -178,11 +200,14 @@ impl JsonRule {
     }
 }
 
-fn check_json(rule: &JsonRule, _: &Node, context: &mut Context<'_>) {
-    if !rule.path.known {
+fn check_json(rule: &JsonRule, node: &Node, context: &mut Context<'_>) {
+    // A comparison that could not be read is noted already, and leaves a rule that was not meant.
+    let written = node.mapping().map_or(0, <[_]>::len);
+    let read = 1 + rule.comparisons(&|_| None).len();
+    if !rule.path.known || read < written {
         return;
     }
-    if let Err(error) = JsonTest::try_new(&rule.path.value, rule.comparisons()) {
+    if let Err(error) = JsonTest::try_new(&rule.path.value, rule.comparisons(&|_| None)) {
         context.push(
             context
                 .error(
@@ -223,9 +248,28 @@ impl FromScalar for Number {
     }
 }
 
+/// Gives what only the run knows: the digest that an image was resolved to, for instance.
+pub type Known<'a> = &'a dyn Fn(&LateName) -> Option<String>;
+
 /// A single JSON value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JsonValue(pub serde_json::Value);
+pub enum JsonValue {
+    /// A number, a boolean or null.
+    Literal(serde_json::Value),
+    /// Text, which the run completes.
+    Text(Text),
+}
+
+impl JsonValue {
+    /// Returns the value, completed.
+    #[must_use]
+    pub fn complete(&self, known: Known<'_>) -> serde_json::Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Text(text) => serde_json::Value::String(text.complete(known)),
+        }
+    }
+}
 
 impl FromNode for JsonValue {
     fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
@@ -234,15 +278,14 @@ impl FromNode for JsonValue {
             return None;
         };
         if scalar.is_null() {
-            return Some(Self(serde_json::Value::Null));
+            return Some(Self::Literal(serde_json::Value::Null));
         }
-        let literal = scalar.is_number() || matches!(scalar.text.as_str(), "true" | "false");
-        let text = context.plain_text(node, "a value to compare with")?;
-        Some(Self(if scalar.plain && literal {
-            serde_json::from_str(&text.value).unwrap_or(serde_json::Value::String(text.value))
-        } else {
-            serde_json::Value::String(text.value)
-        }))
+        if scalar.is_number() || scalar.is_boolean() {
+            let text = || serde_json::Value::String(scalar.text.clone());
+            let value = serde_json::from_str(&scalar.text).unwrap_or_else(|_| text());
+            return Some(Self::Literal(value));
+        }
+        Text::from_node(node, context).map(Self::Text)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {

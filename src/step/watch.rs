@@ -9,13 +9,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::gate::Gate;
 use super::headers::headers;
-use super::question::{self as document, HttpProbe, Question, TcpProbe};
+use super::question::{self as document, HttpProbe, Known, Question, TcpProbe};
+use super::registry;
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::gate::{self, Decision, Judge, Spec, SpecError};
 use crate::outcome::ExitCode;
+use crate::pipeline::LateName;
 use crate::pipeline::scalar::duration_text;
 use crate::probe::{self, Answer, Asked, BodyTest, HttpSettings, JsonTest, Probe, Statuses};
 use crate::report::Detail;
@@ -26,6 +28,13 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// A gate that is ready to run.
 pub struct Watch {
     spec: Spec,
+    gate: Gate,
+    /// The questions as far as they are known before the run.
+    asked: Questions,
+}
+
+/// What a gate asks.
+struct Questions {
     probes: BTreeMap<String, Probe>,
     control: Option<Probe>,
 }
@@ -36,16 +45,94 @@ impl Watch {
     /// # Errors
     /// The gate could never pass, or a probe could never be good.
     pub fn new(gate: &Gate) -> Result<Self, Failure> {
-        let probes = gate.probes.iter().map(|(name, probe)| {
-            let ready = question(&probe.question, &format!("probe `{}`", name.value))?;
-            Ok((name.value.0.clone(), ready))
-        });
-        let control = gate
-            .control
-            .as_ref()
-            .map(|asked| question(asked, "the control probe"));
         Ok(Self {
             spec: Spec::try_new(gate.settings()).map_err(|errors| impossible(&errors))?,
+            asked: Questions::of(gate, &|_| None)?,
+            gate: gate.clone(),
+        })
+    }
+
+    /// Says when the gate asks, for how long, and how long the service must stay good.
+    fn times(&self) -> String {
+        let time = duration_text;
+        let (spec, zero) = (&self.spec, Duration::ZERO);
+        let mut said = format!(
+            "within {}, every {}",
+            time(spec.within()),
+            time(spec.every())
+        );
+        if spec.start_after() > zero {
+            said += &format!(", the first time after {}", time(spec.start_after()));
+        }
+        if spec.hold() > zero {
+            said += &format!(", and must stay good for {}", time(spec.hold()));
+        }
+        said
+    }
+
+    /// Says which probes must be good.
+    fn demand(&self) -> String {
+        let pass = self.spec.pass();
+        let mut parts = Vec::new();
+        if !pass.all.is_empty() {
+            parts.push(format!("all of {}", pass.all.join(", ")));
+        }
+        if !pass.any.is_empty() {
+            parts.push(format!("one of {}", pass.any.join(", ")));
+        }
+        if let Some((count, of)) = &pass.at_least {
+            parts.push(format!("{count} of {}", of.join(", ")));
+        }
+        format!("passes by {}", parts.join(", and "))
+    }
+
+    /// Returns the names that only the run can fill in and that have no default.
+    fn demanded(&self) -> impl Iterator<Item = &LateName> {
+        let probes = self.gate.probes.values().map(|probe| &probe.question);
+        let questions = probes.chain(&self.gate.control);
+        questions.flat_map(Question::demanded)
+    }
+
+    /// Returns the images among them.
+    fn images(&self) -> impl Iterator<Item = &str> {
+        self.demanded().filter_map(|name| match name {
+            LateName::ImageDigest(image) | LateName::ImageRef(image) => Some(image.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Resolves the images that no step before has resolved.
+    async fn resolve(&self, context: &Context) -> Result<(), Failure> {
+        for image in self.images() {
+            let resolved = context.world.images.resolve(image, context).await;
+            resolved.map_err(|error| error.failure(image, self.family()))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the questions with what the run knows: comparing with a placeholder would call a
+    /// sound service bad.
+    async fn completed(&self, context: &Context) -> Result<Questions, Failure> {
+        self.resolve(context).await?;
+        let world = &context.world;
+        if let Some(name) = self.demanded().find(|name| world.late(name).is_none()) {
+            let message = format!("the gate compares with `{name}`, which is not known here");
+            return Err(Failure::new(self.family(), message)
+                .hinted(format!("give it a default: `${{{name}:-…}}`")));
+        }
+        Questions::of(&self.gate, &|name| world.late(name))
+    }
+}
+
+impl Questions {
+    fn of(gate: &Gate, known: Known<'_>) -> Result<Self, Failure> {
+        let probes = gate.probes.iter().map(|(name, probe)| {
+            let ready = question(&probe.question, &format!("probe `{}`", name.value), known)?;
+            Ok((name.value.0.clone(), ready))
+        });
+        let control = gate.control.as_ref();
+        let control = control.map(|asked| question(asked, "the control probe", known));
+        Ok(Self {
             probes: probes.collect::<Result<_, Failure>>()?,
             control: control.transpose()?,
         })
@@ -77,10 +164,16 @@ impl Action for Watch {
         self.spec.within() + MARGIN
     }
 
-    fn grants(&self, grants: &mut Grants, _: &Context) {
-        for (name, probe) in self.all() {
+    fn grants(&self, grants: &mut Grants, context: &Context) {
+        for (name, probe) in self.asked.all() {
             for (host, port) in probe.endpoints() {
                 grants.host(&host, port, format!("probe {name}"));
+            }
+        }
+        for image in self.images() {
+            if let Some(reference) = context.world.images.reference(image) {
+                let host = &reference.repository.registry;
+                registry(host, "digest for a gate", grants, context);
             }
         }
     }
@@ -89,24 +182,26 @@ impl Action for Watch {
         self.watch(context).boxed()
     }
 
-    fn rehearse<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Rehearsal, Failure>> {
-        let time = |duration| duration_text(duration);
-        let spec = &self.spec;
-        let mut lines = vec![format!(
-            "within {}, every {}",
-            time(spec.within()),
-            time(spec.every())
-        )];
-        lines.extend(
-            self.all()
-                .map(|(name, probe)| format!("{name}: {}", probe.question())),
-        );
-        async { Ok(lines.into_iter().map(Rehearsal::said).collect()) }.boxed()
+    fn rehearse<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<Rehearsal, Failure>> {
+        let mut lines = vec![self.times(), self.demand()];
+        lines.extend(self.asked.all().map(|(name, probe)| {
+            let question = format!("{name}: {}", probe.question());
+            match self.spec.probes().get(name).map(|rule| rule.needed()) {
+                None | Some(1) => question,
+                Some(needed) => format!("{question}, {needed} times in a row"),
+            }
+        }));
+        async move {
+            self.resolve(context).await?;
+            Ok(lines.into_iter().map(Rehearsal::said).collect())
+        }
+        .boxed()
     }
 }
 
 impl Watch {
     async fn watch(&self, context: &Context) -> Result<(), Failure> {
+        let asked = self.completed(context).await?;
         let began = Instant::now();
         let mut judge = Judge::new(self.spec.clone());
         let mut said = String::new();
@@ -129,11 +224,11 @@ impl Watch {
                     return judge.failure(now).map_or(Ok(()), Err);
                 }
             }
-            let (http, control) = (&context.world.http, self.control.as_ref());
-            let asked =
-                probe::ask_all(&self.probes, control, http, began, self.spec.within()).await;
-            tell(&asked, context);
-            judge.feed(&asked.round);
+            let (http, control) = (&context.world.http, asked.control.as_ref());
+            let answers =
+                probe::ask_all(&asked.probes, control, http, began, self.spec.within()).await;
+            tell(&answers, context);
+            judge.feed(&answers.round);
         }
     }
 }
@@ -174,9 +269,9 @@ fn sampled(probe: &str, answer: &Answer) -> Detail {
     }
 }
 
-fn question(question: &Question, name: &str) -> Result<Probe, Failure> {
+fn question(question: &Question, name: &str, known: Known<'_>) -> Result<Probe, Failure> {
     match question {
-        Question::Http(http) => http_probe(http, name),
+        Question::Http(http) => http_probe(http, name, known),
         Question::Tcp(tcp) => tcp_probe(tcp, name),
     }
 }
@@ -189,11 +284,11 @@ fn tcp_probe(tcp: &TcpProbe, name: &str) -> Result<Probe, Failure> {
     Ok(Probe::Tcp(parsed.timeout(tcp.timeout.value)))
 }
 
-fn http_probe(http: &HttpProbe, name: &str) -> Result<Probe, Failure> {
+fn http_probe(http: &HttpProbe, name: &str, known: Known<'_>) -> Result<Probe, Failure> {
     let statuses = http.status.0.iter().map(|status| status.0.as_str());
     let status = Statuses::try_new(statuses).map_err(|error| refused(name, &error, None))?;
     let json = http.json.as_ref().map(|rule| {
-        JsonTest::try_new(&rule.path.value, rule.comparisons())
+        JsonTest::try_new(&rule.path.value, rule.comparisons(known))
             .map_err(|error| refused(name, &error, Some(error.hint())))
     });
     let settings = HttpSettings {
@@ -201,7 +296,10 @@ fn http_probe(http: &HttpProbe, name: &str) -> Result<Probe, Failure> {
         headers: headers(&http.headers, name)?,
         status,
         body: BodyTest {
-            contains: http.body.as_ref().and_then(|body| body.contains.clone()),
+            contains: http
+                .body
+                .as_ref()
+                .and_then(|body| Some(body.contains.as_ref()?.complete(known))),
             matches: http
                 .body
                 .as_ref()

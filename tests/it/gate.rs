@@ -138,3 +138,66 @@ fn a_service_that_never_answers_is_bounded() {
     let code = sandbox.run(["p.yml"]).status.code();
     assert!(matches!(code, Some(50 | 51)), "{code:?}");
 }
+
+/// A playground pipeline whose gate compares what runs with the digest of this image.
+fn comparing(image: &str, more: &str) -> String {
+    format!(
+        "version: 1
+name: live
+playground: true
+images:
+  web: \"${{playground.registry}}/acme/web:v1\"
+  other: \"${{playground.registry}}/acme/unsigned:v1\"
+steps:
+  - preload: {{images: [web, other]}}
+  - id: live
+    gate:
+      within: 1500ms
+      every: 50ms
+      probes:
+        page: {{http: {{url: \"${{playground.service}}/health\", json: {{path: $.image, equals: \"${{image.{image}.digest}}\"}}{more}}}}}
+"
+    )
+}
+
+#[test]
+fn what_answers_must_be_the_image_that_was_pulled() {
+    let sandbox = Sandbox::new();
+    sandbox.write("same.yml", comparing("web", ""));
+    sandbox.run(["same.yml"]).expect(0);
+    sandbox.write("other.yml", comparing("other", ""));
+    let output = sandbox.run(["other.yml"]).expect(50);
+    let digest = regex("sha256:[0-9a-f]{64}", &output.stderr);
+    assert!(
+        digest.len() >= 2,
+        "both digests are named in\n{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_gate_alone_resolves_the_image_that_it_compares_with() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.yml", comparing("web", ""));
+    sandbox.run(["p.yml", "--only", "live"]).expect(0);
+    let body = ", body: {contains: \"${image.web.digest}\"}";
+    sandbox.write("body.yml", comparing("web", body));
+    sandbox.run(["body.yml", "--only", "live"]).expect(0);
+    sandbox
+        .run(["plan", "body.yml", "--only", "live"])
+        .expect(0);
+    let lost = comparing("web", "").replace("/acme/web:v1", "/acme/gone:v1");
+    sandbox.write("gone.yml", lost);
+    sandbox
+        .run(["gone.yml", "--only", "live"])
+        .expect(51)
+        .says("image `web` could not be resolved");
+}
+
+fn regex(pattern: &str, text: &str) -> std::collections::BTreeSet<String> {
+    let found = regex::Regex::new(pattern).unwrap();
+    found
+        .find_iter(text)
+        .map(|m| m.as_str().to_owned())
+        .collect()
+}

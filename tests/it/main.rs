@@ -8,11 +8,14 @@
     reason = "a harness that can't go on has to stop its test"
 )]
 
+mod action;
 mod cancel;
 mod cli;
 mod component;
 mod document;
+mod formats;
 mod gate;
+mod gitlab;
 mod harness;
 mod notify;
 mod peers;

@@ -113,3 +113,20 @@ fn a_deaf_receiver_fails_a_run_only_where_it_is_required() {
     );
     sandbox.run(["must.yml"]).expect(80).says("404");
 }
+
+#[test]
+fn a_webhook_of_slack_under_the_other_key_is_refused_before_anything_runs() {
+    let good = Service::constant(200, "");
+    let mut sandbox = Sandbox::new();
+    sandbox.set("HOOK", "https://hooks.slack.com/services/T0/B0/XYZXYZ");
+    sandbox.write(
+        "p.yml",
+        pipeline(&good, "{webhook: \"${secret.hook}\", on: [success]}"),
+    );
+    let output = sandbox
+        .run(["p.yml"])
+        .expect(10)
+        .says("write `slack: {webhook: …}`");
+    assert!(!output.stderr.contains("XYZXYZ"), "{}", output.stderr);
+    assert_eq!(good.requests().len(), 0);
+}

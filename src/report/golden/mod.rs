@@ -51,6 +51,43 @@ fn plain_hostile() {
 }
 
 #[test]
+fn a_run_that_is_finished_later() {
+    let resumed = |during: Option<&str>, left: &[&str]| Event {
+        elapsed: Duration::from_secs(60),
+        step: None,
+        detail: super::Detail::RunResumed {
+            name: "web".into(),
+            run: "20260801T120000Z-0123abcd".into(),
+            at: "2026-08-01T12:01:00Z".into(),
+            during: during.map(Into::into),
+            left: left.iter().map(|id| (*id).to_owned()).collect(),
+        },
+    };
+    let over = script::cancelled();
+    let begun = &over[..1];
+    let said = |before: &[Event], event| {
+        let events: Vec<_> = before.iter().cloned().chain([event]).collect();
+        said(&events, Verbosity::Normal)
+            .lines()
+            .last()
+            .unwrap()
+            .to_owned()
+    };
+    let lines = [
+        said(begun, resumed(Some("live"), &["back", "tell"])),
+        said(begun, resumed(None, &["tell"])),
+        said(&over, resumed(None, &["tell"])),
+        said(&over, resumed(None, &[])),
+    ];
+    insta::assert_snapshot!(lines.join("\n"), @"
+    run 20260801T120000Z-0123abcd: killed during step live; finishing: back, tell
+    run 20260801T120000Z-0123abcd: killed between two steps; finishing: tell
+    run 20260801T120000Z-0123abcd: it left something open; finishing: tell
+    run 20260801T120000Z-0123abcd: it left something open; finishing: its report
+    ");
+}
+
+#[test]
 fn verbose_success() {
     insta::assert_snapshot!(said(&script::success(), Verbosity::Verbose));
 }
@@ -206,6 +243,42 @@ fn reasons_that_change_quickly_are_held_back() {
     live  waiting for sample 20
     live  waiting for sample 40
     live  waiting for sample 49
+    ");
+}
+
+#[test]
+fn long_ids_have_their_column_too() {
+    let mut renderer = PlainRenderer::new(Style::default(), Verbosity::Normal);
+    let long = "preload-all-images-of-the-shop";
+    let steps = ["live", long].map(|id| super::event::StepLine {
+        id: id.into(),
+        verb: "check".into(),
+        list: "steps".into(),
+        line: None,
+    });
+    let mut lines = renderer.render(&Event {
+        elapsed: Duration::ZERO,
+        step: None,
+        detail: super::Detail::RunStarted {
+            name: "web".into(),
+            run: "r".into(),
+            file: None,
+            at: String::new(),
+            steps: steps.to_vec(),
+        },
+    });
+    for id in ["live", long] {
+        lines.extend(renderer.render(&Event {
+            elapsed: Duration::ZERO,
+            step: Some(id.into()),
+            detail: super::Detail::StepSkipped {
+                reason: "not asked for".into(),
+            },
+        }));
+    }
+    insta::assert_snapshot!(lines[1..].join("\n"), @"
+    live                            skipped: not asked for
+    preload-all-images-of-the-shop  skipped: not asked for
     ");
 }
 

@@ -3,6 +3,7 @@
 //! Everything listens on 127.0.0.1, waits with a bound, and is ended by its process id when its
 //! value is dropped, which a panic does too.
 
+mod act;
 mod certificates;
 mod client;
 mod component;
@@ -11,12 +12,15 @@ mod playground;
 mod process;
 mod proxy;
 mod registry;
+mod runner;
 mod sandbox;
 mod service;
 mod signer;
 mod tokens;
 mod tools;
+mod yaml;
 
+pub use act::{Job, Project};
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
 pub use component::Runtime;
@@ -25,10 +29,12 @@ pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal};
 pub use proxy::Proxy;
 pub use registry::{PASSWORD, Registry, USER};
+pub use runner::Runner;
 pub use sandbox::{Output, Running, Sandbox};
 pub use service::{Answer, Request, Service};
 pub use signer::{Layout, Signer};
 pub use tools::{Tool, tool};
+pub use yaml::yaml_documents;
 
 use std::fmt::Write as _;
 use std::time::Duration;

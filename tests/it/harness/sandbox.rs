@@ -92,15 +92,29 @@ impl Sandbox {
             &line,
             "/dev/null",
         ]);
-        self.start_with(command, Stdio::piped())
+        self.start_with(command, Stdio::piped(), Vec::new())
     }
 
     /// Starts any command here, with the sandbox's environment and nothing else.
     pub fn start_command(&self, command: Command) -> Running {
-        self.start_with(command, Stdio::null())
+        self.start_with_variables(command, Vec::new())
     }
 
-    fn start_with(&self, mut command: Command, stdin: Stdio) -> Running {
+    /// Starts any command here with variables of its own besides the sandbox's.
+    pub fn start_with_variables(
+        &self,
+        command: Command,
+        variables: Vec<(String, String)>,
+    ) -> Running {
+        self.start_with(command, Stdio::null(), variables)
+    }
+
+    fn start_with(
+        &self,
+        mut command: Command,
+        stdin: Stdio,
+        variables: Vec<(String, String)>,
+    ) -> Running {
         let logs = tempfile::tempdir().unwrap();
         let stdout = fs::File::create(logs.path().join("stdout")).unwrap();
         let stderr = logs.path().join("stderr");
@@ -110,6 +124,7 @@ impl Sandbox {
             .env("HOME", self.home())
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables)
             .current_dir(self.path())
             .stdin(stdin)
             .stdout(stdout)
@@ -140,6 +155,11 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Returns its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Presses Ctrl-C at the terminal.

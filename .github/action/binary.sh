@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Finds shipgate, or builds it from the action's own repository, and names it in the output `path`.
+set -euo pipefail
+# shellcheck source=.github/action/common.sh
+. "${BASH_SOURCE[0]%/*}/common.sh"
+
+# Measured in docs/github-action.md.
+PROFILE=action
+
+main() {
+  local version path
+  one_of sandbox "${WITH_SANDBOX:-false}" true false
+  own_version
+  version=$REPLY
+  # A tag may be written with its v.
+  [ -z "$WITH_VERSION" ] || [ "${WITH_VERSION#v}" = "$version" ] ||
+    misused "version $WITH_VERSION is expected, and this revision of the action is shipgate $version. There are no \
+releases yet: pin the action to the revision of the version that you want, or leave \`version\` out."
+  if [ -n "$WITH_BINARY" ]; then
+    find_binary
+    path=$REPLY
+    check_version "$path" "$version"
+  else
+    build "$version"
+    path=$REPLY
+  fi
+  printf 'path=%s\n' "$path" >>"$GITHUB_OUTPUT"
+}
+
+# Sets REPLY to the version that this revision builds.
+own_version() {
+  local line
+  REPLY=
+  while IFS= read -r line; do
+    case $line in
+      'version = "'*)
+        line=${line#*\"}
+        REPLY=${line%%\"*}
+        return
+        ;;
+    esac
+  done <"$ACTION/Cargo.toml"
+  refuse unexpected 1 "the action's Cargo.toml names no version: its checkout is not whole"
+}
+
+# Sets REPLY to the program that the input `binary` means.
+find_binary() {
+  case $WITH_BINARY in
+    *$'\n'* | *$'\r'*) misused "the input \`binary\` has more than one line: $WITH_BINARY" ;;
+    */* | *\\*) absolute_path "$WITH_BINARY" ;;
+    *)
+      REPLY=$(type -P -- "$WITH_BINARY") ||
+        misused "no program on PATH is called \`$WITH_BINARY\`, as the input \`binary\` has it"
+      absolute_path "$REPLY"
+      ;;
+  esac
+  [ ! -d "$REPLY" ] && [ -x "$REPLY" ] && return
+  misused "\`$REPLY\`, of the input \`binary\`, is no program that can be run"
+}
+
+# The flags that the action passes are those of its own revision: another version may read them otherwise.
+check_version() { # PATH VERSION
+  local found
+  found=$("$1" --version 2>/dev/null) ||
+    misused "\`$1 --version\` failed: the input \`binary\` has to name a shipgate"
+  [ "$found" = "shipgate $2" ] ||
+    misused "the input \`binary\` names \`$found\`, and this revision of the action needs \`shipgate $2\`"
+  printf 'Using %s, %s\n' "$(escape "$1")" "shipgate $2"
+}
+
+# Sets REPLY to the program, built from this revision.
+build() { # VERSION
+  local target=${WITH_BUILD_DIR:-$RUNNER_TEMP/shipgate-build} began=$SECONDS
+  absolute_path "$target"
+  target=$REPLY
+  command -v cargo >/dev/null || refuse unexpected 1 "cargo is not on this runner's PATH, and there are no \
+releases yet, so shipgate is built from source. Install Rust before this step (https://rustup.rs; hosted runners have \
+it), or name a shipgate that is already there with the input \`binary\`."
+  printf '::group::Building shipgate %s\n' "$1"
+  if ! (cd "$ACTION" && compile "$target"); then
+    printf '::endgroup::\n'
+    refuse unexpected 1 "shipgate could not be built; what cargo said stands in the log above"
+  fi
+  printf '::endgroup::\nBuilt shipgate %s in %s s\n' "$1" "$((SECONDS - began))"
+  REPLY=$target/$PROFILE/shipgate
+  [ -x "$REPLY" ] || REPLY=$REPLY.exe
+}
+
+compile() { # TARGET-FOLDER
+  # What a workflow sets for its own Rust code would change this build, and where it puts its results.
+  unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS CARGO_INCREMENTAL RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER RUSTFLAGS RUSTUP_TOOLCHAIN
+  export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never
+  cargo build --locked --profile "$PROFILE" --target-dir "$1" --package shipgate --bin shipgate
+}
+
+main

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Ends what a killed run left open, and says so where nothing is.
+#
+# In a job that is being cancelled the runner signals this step the moment it starts, since it belongs to the step
+# that is cancelled. Until shipgate minds signals itself they are ignored: there are ten seconds before the kill.
+trap '' INT TERM
+set -euo pipefail
+# shellcheck source=.github/action/common.sh
+. "${BASH_SOURCE[0]%/*}/common.sh"
+
+# Only a run can leave something open.
+[ "${WITH_COMMAND:-run}" = run ] || exit 0
+# Where `run` was refused nothing is open.
+enter_working_directory || exit 0
+choose_voice
+arguments=()
+[ -z "$WITH_CACHE" ] || arguments+=("--cache=$WITH_CACHE")
+become_shipgate finish ${talk[@]+"${talk[@]}"} ${arguments[@]+"${arguments[@]}"}

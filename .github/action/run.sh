@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Hands the inputs to shipgate as arguments, and becomes it.
+set -euo pipefail
+# shellcheck source=.github/action/common.sh
+. "${BASH_SOURCE[0]%/*}/common.sh"
+
+main() {
+  local command=${WITH_COMMAND:-run}
+  arguments=()
+  one_of command "$command" run plan validate finish
+  one_of sandbox "${WITH_SANDBOX:-false}" true false
+  one_of summary "${WITH_SUMMARY:-true}" true false
+  one_of color "${WITH_COLOR:-auto}" auto always never
+  one_of log-level "${WITH_LOG_LEVEL:-normal}" quiet normal verbose
+  enter_working_directory ||
+    misused "the input \`working-directory\` is \`$WITH_WORKING_DIRECTORY\`, which is no folder that can be entered"
+  choose_voice
+  case $command in
+    run | plan) add_run "$command" ;;
+    validate) name_unused validate WITH_CACHE WITH_FROM WITH_INPUTS WITH_LOCK WITH_ONLY WITH_REPORT_DIR WITH_UNTIL ;;
+    finish) finish ;;
+  esac
+  find_pipeline
+  become_shipgate "$command" ${talk[@]+"${talk[@]}"} ${arguments[@]+"${arguments[@]}"} "$REPLY"
+}
+
+add_run() { # COMMAND
+  local line number=0
+  add --cache "$WITH_CACHE"
+  add --from "$WITH_FROM"
+  add --lock "$WITH_LOCK"
+  add --only "$WITH_ONLY"
+  add --until "$WITH_UNTIL"
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    line=${line#"${line%%[! $'\t']*}"}
+    case $line in
+      "" | \#*) ;;
+      *=*) arguments+=("--input=$line") ;;
+      # Not shown: it may be a part of a secret.
+      *) misused "line $number of the input \`inputs\` has no \`=\`; each line is \`name=value\`" ;;
+    esac
+  done <<<"$WITH_INPUTS"
+  if [ "$1" = plan ]; then
+    name_unused plan WITH_REPORT_DIR
+  else
+    add --report "${WITH_REPORT_DIR:-$(mktemp -d "$RUNNER_TEMP/shipgate-report.XXXXXX")}"
+    [ "${WITH_SANDBOX:-false}" = false ] || arguments+=(--sandbox)
+  fi
+}
+
+# Adds a flag with its value, unless that is empty. One word: a value that begins with a dash stays one.
+add() { # FLAG VALUE
+  [ -z "$2" ] || arguments+=("$1=$2")
+}
+
+# The same `with:` may serve a `run` elsewhere, so this is no mistake, but nobody should wonder.
+name_unused() { # COMMAND VARIABLE…
+  local command=$1 variable name unused=
+  shift
+  for variable; do
+    [ -n "${!variable}" ] || continue
+    name=$(printf '%s' "${variable#WITH_}" | tr 'A-Z_' 'a-z-')
+    unused="$unused \`$name\`"
+  done
+  [ -z "$unused" ] || printf '%s does not use these inputs:%s\n' "$command" "$unused"
+}
+
+# Sets REPLY to the pipeline's file. Text of more than one line is written to one that only this user can read.
+find_pipeline() {
+  local pipeline=${WITH_PIPELINE:-pipeline.yml} folder
+  # A path that was written as a block ends with a line break.
+  while :; do
+    case $pipeline in
+      *$'\n' | *$'\r') pipeline=${pipeline%?} ;;
+      *) break ;;
+    esac
+  done
+  plain_path "${pipeline:-pipeline.yml}"
+  case $pipeline in
+    *$'\n'*) ;;
+    *) return 0 ;;
+  esac
+  folder=$(mktemp -d "$RUNNER_TEMP/shipgate-inline.XXXXXX")
+  REPLY=$folder/pipeline.yml
+  (umask 077 && printf '%s\n' "$pipeline" >"$REPLY")
+}
+
+finish() {
+  add --cache "$WITH_CACHE"
+  become_shipgate finish ${talk[@]+"${talk[@]}"} ${arguments[@]+"${arguments[@]}"}
+}
+
+main

@@ -1,0 +1,67 @@
+//! The lock file of `--lock`: read before a run if it is there, written after it if not.
+
+use super::args::RunArgs;
+use super::clients;
+use super::setting::Setting;
+use crate::engine::lock::{Lock, MAX_BYTES};
+use crate::engine::world::World;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+use crate::report::write::write_whole;
+
+/// Reads the lock file that an earlier run wrote; nothing if there is none.
+///
+/// # Errors
+/// It can't be read, or was made for something else.
+pub fn read(arguments: &RunArgs, setting: &Setting) -> Result<Option<Lock>, Failure> {
+    let Some(path) = arguments.lock.as_deref().filter(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let message = format!("the lock file {} can't be used", path.display());
+    let bytes = clients::read(path, &message).map_err(|failure| Failure {
+        exit: ExitCode::LockMismatch,
+        ..failure
+    })?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Failure::new(ExitCode::LockMismatch, message)
+            .caused_by("it is larger than 1 MiB")
+            .hinted("name the file that an earlier run wrote with --lock"));
+    }
+    Lock::parse(&bytes, &setting.fingerprints)
+        .map(Some)
+        .map_err(|error| Failure::explained(ExitCode::LockMismatch, message, &error))
+}
+
+/// Writes the lock file if one was asked for and there was none, and returns why it wrote none.
+///
+/// # Errors
+/// It can't be written.
+pub fn write(
+    arguments: &RunArgs,
+    locked: bool,
+    setting: &Setting,
+    world: &World,
+) -> Result<Option<String>, Failure> {
+    let Some(path) = arguments.lock.as_ref().filter(|_| !locked) else {
+        return Ok(None);
+    };
+    let images = &world.images;
+    // A lock that lacks an image would refuse the next run.
+    if let Some(name) = images.unresolved().first() {
+        return Ok(Some(format!("image `{name}` was not resolved")));
+    }
+    let images = images.locked();
+    if images.is_empty() {
+        return Ok(Some(
+            "no step of this run needed the digest of an image".into(),
+        ));
+    }
+    let lock = Lock::new(setting.fingerprints, images);
+    let written = write_whole(path, &world.run.id, lock.to_json().as_bytes());
+    written.map(|()| None).map_err(|error| {
+        let message = format!("the lock file {} can't be written", path.display());
+        Failure::new(ExitCode::Unexpected, message)
+            .caused_by(error.to_string())
+            .hinted("name a file with --lock in a folder that this user may write to")
+    })
+}

@@ -1,0 +1,5 @@
+//! The GitHub Action: what its files promise, its scripts as the runner starts them, and whole
+//! workflows in the real `act`.
+
+mod manifest;
+mod scripts;

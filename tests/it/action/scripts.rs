@@ -1,0 +1,411 @@
+//! The scripts as the runner starts them: what reaches shipgate, what is refused, who gets signals.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use crate::harness::{Answer, Output, Runner, Sandbox, Service, Signal, wait_for};
+
+/// Answers for shipgate where only its arguments matter: writes them down, a NUL after each.
+const RECORDER: &str = r#"#!/bin/sh
+if [ "$*" = --version ]; then echo "shipgate VERSION"; exit; fi
+printf '%s\0' "$@" >>"${0%/*}/arguments"
+env | grep -E '^(WITH|SHIPGATE)_' >>"${0%/*}/leaked"
+exit 0
+"#;
+
+/// Values that break out of a script that is written carelessly.
+const HOSTILE: [&str; 12] = [
+    "it's \"quoted\"",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "; touch pwned; #",
+    "${IFS}$HOME",
+    "::set-output name=status::done",
+    "::stop-commands::x",
+    "%0A::error::injected",
+    "*",
+    " two  blanks ",
+    "back\\slash\\n",
+    "ünïcödé\t🚀",
+];
+
+#[test]
+fn values_arrive_as_they_are() {
+    for value in HOSTILE {
+        let (sandbox, arguments) = recorded(&[
+            ("inputs", &format!("a={value}\nb=--report=/\n")),
+            ("only", value),
+            ("lock", value),
+            ("cache", value),
+            ("report-dir", value),
+            ("pipeline", value),
+        ]);
+        assert_eq!(
+            arguments,
+            [
+                "run".to_owned(),
+                "--color=auto".into(),
+                format!("--cache={value}"),
+                format!("--lock={value}"),
+                format!("--only={value}"),
+                format!("--input=a={value}"),
+                "--input=b=--report=/".into(),
+                format!("--report={value}"),
+                value.into(),
+            ]
+        );
+        assert!(!sandbox.path().join("pwned").exists(), "{value}");
+    }
+}
+
+#[test]
+fn a_value_that_begins_with_a_dash_is_no_flag() {
+    let (_, arguments) = recorded(&[
+        ("from", "--until=x"),
+        ("until", "-q"),
+        ("pipeline", "--help"),
+        ("report-dir", "-"),
+        ("color", "never"),
+        ("log-level", "verbose"),
+    ]);
+    assert_eq!(
+        arguments,
+        [
+            "run",
+            "--color=never",
+            "--verbose",
+            "--from=--until=x",
+            "--until=-q",
+            "--report=-",
+            "./--help"
+        ]
+    );
+}
+
+#[test]
+fn line_breaks_in_a_value_make_no_commands_and_no_flags() {
+    let (sandbox, arguments) = recorded(&[
+        ("lock", "a\n::error::b\n--quiet"),
+        ("from", "x\ny"),
+        ("report-dir", "r"),
+    ]);
+    assert_eq!(
+        arguments,
+        [
+            "run",
+            "--color=auto",
+            "--from=x\ny",
+            "--lock=a\n::error::b\n--quiet",
+            "--report=r",
+            "pipeline.yml"
+        ]
+    );
+    let said = Runner::new(&sandbox)
+        .with(
+            "sandbox",
+            "maybe\n::set-output name=path::/bin/sh\r\n::warning::x",
+        )
+        .step("binary")
+        .finish()
+        .expect(2)
+        .stdout;
+    let commands: Vec<&str> = said.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(
+        commands,
+        [
+            "::error title=shipgate::the input `sandbox` is `maybe%0A::set-output name=path::/bin/sh%0D%0A::warning::x`; it can be: true false"
+        ]
+    );
+}
+
+#[test]
+fn inputs_are_one_a_line() {
+    let block =
+        "tag=v1\r\n\n  # a comment\n\t name = with blanks \nempty=\nurl=https://x/?a=b=c#d\nlast=1";
+    let (_, arguments) = recorded(&[("inputs", block), ("report-dir", "r")]);
+    assert_eq!(
+        arguments[2..7],
+        [
+            "--input=tag=v1",
+            "--input=name = with blanks ",
+            "--input=empty=",
+            "--input=url=https://x/?a=b=c#d",
+            "--input=last=1"
+        ]
+    );
+}
+
+#[test]
+fn a_line_without_a_name_is_refused_and_not_shown() {
+    let sandbox = Sandbox::new();
+    let runner = Runner::new(&sandbox).with("inputs", "tag=v1\nSECRET-LINE");
+    let output = runner.run().expect(2);
+    assert!(output.stdout.contains("line 2 of the input `inputs`"));
+    assert!(!(output.stdout + &output.stderr).contains("SECRET-LINE"));
+    assert_eq!(runner.output("status"), "usage");
+}
+
+#[test]
+fn nothing_of_the_action_is_left_in_the_environment() {
+    let (sandbox, _) = recorded(&[("inputs", "a=b")]);
+    assert_eq!(
+        fs::read_to_string(sandbox.path().join("leaked")).unwrap(),
+        ""
+    );
+}
+
+#[test]
+fn functions_of_the_environment_are_not_taken_over() {
+    let sandbox = Sandbox::new();
+    let mut runner = recorder(&sandbox);
+    for function in ["printf", "cd", "mktemp", "unset", "shift"] {
+        runner = runner.env(
+            &format!("BASH_FUNC_{function}%%"),
+            &format!("() {{ echo {function} >>pwned; }}"),
+        );
+    }
+    runner.run().expect(0);
+    assert!(!sandbox.path().join("pwned").exists());
+}
+
+#[test]
+fn text_of_several_lines_is_the_pipeline_itself() {
+    let sandbox = Sandbox::new();
+    let text = "version: 1\nname: inline\nsteps:\n  - prelaod: {images: []}";
+    let runner = Runner::new(&sandbox).with("pipeline", text);
+    let output = runner.run().expect(10);
+    let folder = entries(&runner, "shipgate-inline.");
+    let file = folder[0].join("pipeline.yml");
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}\n"));
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&folder[0]), 0o700);
+    output.says(&format!("{}:4:5", file.display()));
+
+    // A path in a block is a path.
+    sandbox.write(
+        "one.yml",
+        "version: 1\nname: one\nsteps:\n  - check: {registry: localhost}\n",
+    );
+    Runner::new(&sandbox)
+        .with("pipeline", "one.yml\n\n")
+        .with("command", "validate")
+        .run()
+        .expect(0)
+        .says("one.yml is a valid pipeline");
+}
+
+#[test]
+fn paths_are_relative_to_the_working_directory() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "-odd dir/p.yml",
+        "version: 1\nname: there\nsteps:\n  - check: {registry: localhost}\n",
+    );
+    let validated = |folder: &str| {
+        Runner::new(&sandbox)
+            .with("command", "validate")
+            .with("working-directory", folder)
+            .with("pipeline", "p.yml")
+            .run()
+    };
+    validated("-odd dir").expect(0);
+    let output = validated("no such").expect(2);
+    assert!(
+        output.stdout.contains("`no such`, which is no folder"),
+        "{}",
+        output.stdout
+    );
+    // The folder before.
+    validated("-").expect(2);
+}
+
+#[test]
+fn each_word_that_is_none_is_refused_with_those_that_are() {
+    for (input, words) in [
+        ("command", "run plan validate finish"),
+        ("sandbox", "true false"),
+        ("summary", "true false"),
+        ("color", "auto always never"),
+        ("log-level", "quiet normal verbose"),
+    ] {
+        let sandbox = Sandbox::new();
+        let runner = Runner::new(&sandbox).with(input, "TRUE");
+        let output = runner.run().expect(2);
+        let expected = format!("the input `{input}` is `TRUE`; it can be: {words}");
+        assert!(output.stdout.contains(&expected), "{}", output.stdout);
+        assert_eq!(runner.output("status"), "usage");
+    }
+}
+
+#[test]
+fn another_version_than_this_revision_is_is_refused() {
+    let sandbox = Sandbox::new();
+    let refused = |runner: Runner<'_>, words: [&str; 2]| {
+        let output = runner.step("binary").finish().expect(2);
+        for word in words {
+            assert!(output.stdout.contains(word), "{}", output.stdout);
+        }
+        assert_eq!(runner.output("status"), "usage");
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    refused(
+        Runner::new(&sandbox).with("version", "9.9.9"),
+        ["9.9.9", own],
+    );
+    refused(
+        Runner::new(&sandbox).with("version", "v9.9.9"),
+        ["v9.9.9", own],
+    );
+    for same in [own.to_owned(), format!("v{own}")] {
+        Runner::new(&sandbox)
+            .with("version", &same)
+            .step("binary")
+            .finish()
+            .expect(0);
+    }
+    let other = program(&sandbox, "other", "#!/bin/sh\necho shipgate 9.9.9\n");
+    refused(Runner::new(&sandbox).with("binary", &other), ["9.9.9", own]);
+    refused(
+        Runner::new(&sandbox).with("binary", "/bin/false"),
+        ["/bin/false --version", "shipgate"],
+    );
+    refused(
+        Runner::new(&sandbox).with("binary", "./no-such"),
+        ["no-such", "`binary`"],
+    );
+    refused(
+        Runner::new(&sandbox).with("binary", "/bin"),
+        ["/bin", "`binary`"],
+    );
+    refused(
+        Runner::new(&sandbox).with("binary", "no-such"),
+        ["PATH", "no-such"],
+    );
+    refused(
+        Runner::new(&sandbox).with("binary", "./a\npath=/bin/sh"),
+        ["more than one line", "%0Apath="],
+    );
+}
+
+#[test]
+fn without_cargo_and_without_a_binary_it_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path().join("bin")).unwrap();
+    std::os::unix::fs::symlink("/bin/bash", sandbox.path().join("bin/bash")).unwrap();
+    let path = sandbox.path().join("bin");
+    let runner = Runner::new(&sandbox)
+        .with("binary", "")
+        .env("PATH", path.to_str().unwrap());
+    let output = runner.step("binary").finish().expect(1);
+    for word in [
+        "cargo is not on this runner's PATH",
+        "https://rustup.rs",
+        "`binary`",
+    ] {
+        assert!(output.stdout.contains(word), "{}", output.stdout);
+    }
+    assert_eq!(runner.output("status"), "unexpected");
+}
+
+#[test]
+fn what_a_command_does_not_use_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        "version: 1\nname: p\nsteps:\n  - check: {registry: localhost}\n",
+    );
+    let output = Runner::new(&sandbox)
+        .with("command", "validate")
+        .with("pipeline", "p.yml")
+        .with("inputs", "a=b")
+        .with("report-dir", "r")
+        .run()
+        .expect(0);
+    assert!(
+        output
+            .stdout
+            .contains("validate does not use these inputs: `inputs` `report-dir`\n"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn the_process_that_the_runner_signals_is_shipgate() {
+    let silent = Service::start(|_| Answer::Silence);
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "pipeline.yml",
+        format!(
+            "version: 1\nname: stuck\nsteps:\n  - check: {{registry: \"{}\"}}\n",
+            silent.address()
+        ),
+    );
+    let runner = Runner::new(&sandbox);
+    runner.step("binary").finish().expect(0);
+    let mut running = runner.step("run");
+    wait_for("the silent service to be asked", || {
+        (!silent.requests().is_empty()).then_some(())
+    });
+    let program = fs::read_link(format!("/proc/{}/exe", running.id())).unwrap();
+    assert_eq!(
+        program,
+        fs::canonicalize(env!("CARGO_BIN_EXE_shipgate")).unwrap()
+    );
+    running.signal(Signal::Interrupt);
+    if !running.ends_within(Duration::from_millis(100)) {
+        running.signal(Signal::Terminate);
+    }
+    running.finish().expect(70);
+}
+
+/// Runs the action with a recorder in place of shipgate, and returns what it was called with.
+fn recorded(with: &[(&str, &str)]) -> (Sandbox, Vec<String>) {
+    let sandbox = Sandbox::new();
+    let mut runner = recorder(&sandbox);
+    for (input, value) in with {
+        runner = runner.with(input, value);
+    }
+    ran(&runner);
+    let written = fs::read_to_string(sandbox.path().join("arguments")).unwrap();
+    let mut arguments: Vec<String> = written.split('\0').map(str::to_owned).collect();
+    assert_eq!(arguments.pop().as_deref(), Some(""));
+    drop(runner);
+    (sandbox, arguments)
+}
+
+fn ran(runner: &Runner<'_>) -> Output {
+    runner.step("binary").finish().expect(0);
+    runner.step("run").finish().expect(0)
+}
+
+fn recorder(sandbox: &Sandbox) -> Runner<'_> {
+    let script = RECORDER.replace("VERSION", env!("CARGO_PKG_VERSION"));
+    let path = program(sandbox, "recorder", &script);
+    Runner::new(sandbox).with("binary", &path)
+}
+
+fn program(sandbox: &Sandbox, name: &str, script: &str) -> String {
+    let path = sandbox.write(name, script);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn entries(runner: &Runner<'_>, prefix: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(runner.temporary()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(prefix)
+        })
+        .collect()
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
