@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use crate::harness::{Answer, Sandbox, Service, Signal, wait_for};
+use crate::harness::{Answer, Project, Sandbox, Service, Signal, wait_for};
 
 /// Runs `shipgate` with both outputs in pipes, as a runner does.
 fn piped(sandbox: &Sandbox, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
@@ -208,4 +208,36 @@ fn a_log_in_a_file_has_no_masks() {
     let log = sandbox.run(["run", "deploy/p.yml"]).expect(0).stderr;
     assert!(!log.contains("hunter22"), "{log}");
     assert_eq!(commands(&log), ["group", "endgroup"], "{log}");
+}
+
+/// What `act` does with the log is what a runner does: it masks what it is told, in later steps too.
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn act_masks_what_it_is_told_in_later_steps_too() {
+    let project = Project::new();
+    let service = Service::constant(503, "");
+    let sandbox = Sandbox::new();
+    gate(&sandbox, &service);
+    let document = std::fs::read_to_string(sandbox.path().join("deploy/p.yml")).unwrap();
+    project.write("deploy/p.yml", document);
+    let steps = "      - id: gate
+        env:
+          TOKEN: hunter22%
+          EVIL: '::set-output name=evil::1'
+        run: |
+          BINARY run deploy/p.yml || true
+          cp deploy/p.yml \"$EVIL\"
+          BINARY validate \"$EVIL\"
+      - run: echo 'hunter22% aHVudGVyMjIl end'
+";
+    let job = project.start(steps, &[]).finish().expect(0);
+    let log = &job.log;
+    assert!(log.contains("\n*** *** end\n"), "{log}");
+    assert!(log.contains("::error file=deploy/p.yml,line=6,"), "{log}");
+    assert!(
+        log.contains("\\u{3a}:set-output name=evil::1 is a valid pipeline"),
+        "{log}"
+    );
+    assert_eq!(job.outputs["evil"], serde_json::Value::Null);
+    assert_eq!(job.output("status"), "done", "the last command's");
 }
