@@ -8,6 +8,7 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
 use super::{lock, playground, reports};
@@ -162,7 +163,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
     };
     session.preparation.pipeline = Some(setting::name(&document));
     if let Err(failure) = step::validate(&document) {
-        session.printer.failure(&failure);
+        session.printer.failure_in(source.name(), &failure);
         let found = reports::finding(source.name(), &failure);
         session.preparation.diagnostics.push(found);
         return exit.worse(failure.exit);
