@@ -8,6 +8,7 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
 use super::{lock, outputs, playground, reports};
