@@ -14,15 +14,24 @@ fn templates_and_examples_fit_the_schema_of_pipelines() {
     let sandbox = Sandbox::new();
     let mut files = Vec::new();
     for template in Template::all() {
-        let text = std::fs::read_to_string(super::template::project().join(format!("templates/{}.yml", template.name))).unwrap();
+        let text = std::fs::read_to_string(
+            super::template::project().join(format!("templates/{}.yml", template.name)),
+        )
+        .unwrap();
         let header = &yaml_documents(&text)[0];
-        files.push(sandbox.write(&format!("{}-header.json", template.name), header.to_string()));
+        files.push(sandbox.write(
+            &format!("{}-header.json", template.name),
+            header.to_string(),
+        ));
         for (kind, given) in [("usual", usual(&template)), ("full", full(&template))] {
             // The schema knows types, so inputs are filled in first.
             let body = Value::Object(template.filled(&given).unwrap());
             files.push(sandbox.write(&format!("{}-{kind}.json", template.name), body.to_string()));
             let jobs = Value::Object(template.jobs(&given));
-            files.push(sandbox.write(&format!("{}-{kind}-jobs.json", template.name), jobs.to_string()));
+            files.push(sandbox.write(
+                &format!("{}-{kind}-jobs.json", template.name),
+                jobs.to_string(),
+            ));
         }
     }
     files.extend(examples());
@@ -62,7 +71,13 @@ pub fn examples() -> Vec<PathBuf> {
 }
 
 fn usual(template: &Template) -> Vec<(&'static str, Value)> {
-    known(template, vec![("image", json!("tools/shipgate:1")), ("deploy-job", json!("deploy"))])
+    known(
+        template,
+        vec![
+            ("image", json!("tools/shipgate:1")),
+            ("deploy-job", json!("deploy")),
+        ],
+    )
 }
 
 fn full(template: &Template) -> Vec<(&'static str, Value)> {
@@ -73,7 +88,10 @@ fn full(template: &Template) -> Vec<(&'static str, Value)> {
             ("environment", json!("production")),
             ("id-token-audience", json!("sigstore")),
             ("lock", json!("shipgate.lock")),
-            ("needs", json!(["build", {"job": "test", "artifacts": false}])),
+            (
+                "needs",
+                json!(["build", {"job": "test", "artifacts": false}]),
+            ),
             ("rules", json!([{"if": "$CI_COMMIT_TAG", "when": "manual"}])),
             ("tags", json!(["docker", "large"])),
         ],

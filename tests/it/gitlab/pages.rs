@@ -30,7 +30,9 @@ fn the_tables_of_inputs_are_current() {
 /// Puts a template's table between its two marks.
 fn replaced(page: &str, template: &Template) -> String {
     let begin = format!("<!-- inputs of {}: generated -->\n", template.name);
-    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+    let (before, rest) = page
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("no {begin}"));
     let (_, after) = rest.split_once("<!-- end -->").unwrap();
     let mut table = String::from("| input | type | default | |\n| --- | --- | --- | --- |\n");
     for input in &template.inputs {

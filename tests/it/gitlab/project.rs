@@ -78,7 +78,12 @@ impl Project {
         runner
             .args(["--force-shell-executor", "--shell-isolation"])
             // It calls itself something else than GitLab, unless it is told.
-            .args(["--variable", "GITLAB_CI=true", "--ignore-predefined-vars", "GITLAB_CI"])
+            .args([
+                "--variable",
+                "GITLAB_CI=true",
+                "--ignore-predefined-vars",
+                "GITLAB_CI",
+            ])
             .args(arguments);
         self.sandbox.start_command(runner)
     }
@@ -90,18 +95,28 @@ impl Project {
 
     /// Returns where the artifacts of a job are.
     pub fn artifact(&self, job: &str, name: &str) -> PathBuf {
-        self.sandbox.path().join(".gitlab-ci-local/artifacts").join(job).join(name)
+        self.sandbox
+            .path()
+            .join(".gitlab-ci-local/artifacts")
+            .join(job)
+            .join(name)
     }
 
     /// Returns a job's report.
     pub fn report(&self, job: &str, folder: &str) -> Value {
         let path = self.artifact(job, &format!("{folder}/report.json"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         serde_json::from_str(&text).unwrap()
     }
 
     /// Returns the log of a job.
     pub fn log(&self, job: &str) -> String {
-        fs::read_to_string(self.sandbox.path().join(format!(".gitlab-ci-local/output/{job}.log"))).unwrap()
+        fs::read_to_string(
+            self.sandbox
+                .path()
+                .join(format!(".gitlab-ci-local/output/{job}.log")),
+        )
+        .unwrap()
     }
 }

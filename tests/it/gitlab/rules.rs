@@ -52,18 +52,28 @@ fn every_job_runs_the_same_script() {
     for pair in scripts.windows(2) {
         assert_eq!(pair[0], pair[1]);
     }
-    for line in scripts.iter().flat_map(|(_, parts)| parts).flat_map(|part| part.lines()) {
+    for line in scripts
+        .iter()
+        .flat_map(|(_, parts)| parts)
+        .flat_map(|part| part.lines())
+    {
         assert!(line.len() <= 100, "a log shows it in one piece: {line}");
     }
 }
 
 /// Returns the parts of each job: what runs, and what runs after it.
 pub fn scripts(template: &Template) -> Vec<(&'static str, Vec<String>)> {
-    let jobs = template.body.values().filter(|job| job.get("script").is_some());
+    let jobs = template
+        .body
+        .values()
+        .filter(|job| job.get("script").is_some());
     jobs.flat_map(|job| {
         let part = |key| job[key].as_array().cloned().unwrap_or_default();
         let text = |items: Vec<Value>| -> Vec<String> {
-            items.iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+            items
+                .iter()
+                .map(|item| item.as_str().unwrap().to_owned())
+                .collect()
         };
         [("script", text(part("script")))]
     })
@@ -73,7 +83,8 @@ pub fn scripts(template: &Template) -> Vec<(&'static str, Vec<String>)> {
 #[test]
 fn there_is_no_fixed_host() {
     // A file's name may look like a host: only known ends count.
-    let host = Regex::new(r"(?i)://|\b[a-z0-9-]+\.(com|dev|io|net|org|example)\b|\blocalhost\b").unwrap();
+    let host =
+        Regex::new(r"(?i)://|\b[a-z0-9-]+\.(com|dev|io|net|org|example)\b|\blocalhost\b").unwrap();
     for template in Template::all() {
         let path = project().join(format!("templates/{}.yml", template.name));
         for line in fs::read_to_string(path).unwrap().lines() {
@@ -89,9 +100,18 @@ fn names_and_number_of_components_fit() {
     let name = Regex::new("^[a-z][a-z0-9-]*$").unwrap();
     for template in templates {
         assert!(name.is_match(&template.name));
-        assert!(!template.about.is_empty(), "{} begins with what it is", template.name);
+        assert!(
+            !template.about.is_empty(),
+            "{} begins with what it is",
+            template.name
+        );
         for input in &template.inputs {
-            assert!(name.is_match(&input.name), "{}: {}", template.name, input.name);
+            assert!(
+                name.is_match(&input.name),
+                "{}: {}",
+                template.name,
+                input.name
+            );
         }
     }
 }
@@ -106,14 +126,22 @@ fn every_input_is_described_used_and_consistent() {
             assert!(input.description.ends_with('.'), "{place}");
             assert!(used.contains(&input.name), "{place} is not used");
             if let Some(default) = &input.default {
-                input.check(default).unwrap_or_else(|why| panic!("{place}: {why}"));
+                input
+                    .check(default)
+                    .unwrap_or_else(|why| panic!("{place}: {why}"));
             }
             if let Some(regex) = &input.regex {
-                assert!(regex.starts_with('^') && regex.ends_with('$'), "{place} matches parts");
+                assert!(
+                    regex.starts_with('^') && regex.ends_with('$'),
+                    "{place} matches parts"
+                );
             }
         }
         for name in used {
-            assert!(template.inputs.iter().any(|input| input.name == name), "{name}");
+            assert!(
+                template.inputs.iter().any(|input| input.name == name),
+                "{name}"
+            );
         }
     }
 }
@@ -123,12 +151,20 @@ fn every_input_is_described_used_and_consistent() {
 #[test]
 fn a_list_stands_alone_or_in_a_hidden_name() {
     for template in Template::all() {
-        let lists: Vec<_> = template.inputs.iter().filter(|input| input.kind == "array").collect();
+        let lists: Vec<_> = template
+            .inputs
+            .iter()
+            .filter(|input| input.kind == "array")
+            .collect();
         each_text(&Value::Object(template.body.clone()), &mut |text| {
             for input in &lists {
                 if text.contains(&format!("inputs.{} ", input.name)) {
                     let alone = text == format!("$[[ inputs.{} ]]", input.name);
-                    assert!(alone || text.starts_with(".$[[ inputs."), "{}: {text}", template.name);
+                    assert!(
+                        alone || text.starts_with(".$[[ inputs."),
+                        "{}: {text}",
+                        template.name
+                    );
                 }
             }
         });
@@ -151,7 +187,13 @@ fn hostile_values_leave_the_structure_as_it_is() {
                 let jobs = Value::Object(template.jobs(&given));
                 let optional = ["environment", "id-token-audience", "lock"].contains(&&*input.name);
                 if !optional {
-                    assert_eq!(shape(&jobs), usual, "{}: {}: {value}", template.name, input.name);
+                    assert_eq!(
+                        shape(&jobs),
+                        usual,
+                        "{}: {}: {value}",
+                        template.name,
+                        input.name
+                    );
                 }
                 for job in jobs.as_object().unwrap().values() {
                     assert!(!job["script"].to_string().contains(value), "{value}");
@@ -175,7 +217,10 @@ pub const HOSTILE: [&str; 9] = [
 ];
 
 fn required<'a>(template: &Template) -> Vec<(&'a str, Value)> {
-    let given = [("image", json!("tools/shipgate:1")), ("deploy-job", json!("deploy"))];
+    let given = [
+        ("image", json!("tools/shipgate:1")),
+        ("deploy-job", json!("deploy")),
+    ];
     let known = |name: &str| template.inputs.iter().any(|input| input.name == name);
     given.into_iter().filter(|(name, _)| known(name)).collect()
 }
@@ -191,11 +236,16 @@ fn with<'a>(given: &[(&'a str, Value)], input: &'a Input, value: &str) -> Vec<(&
 fn shape(value: &Value) -> Vec<String> {
     match value {
         Value::Object(entries) => {
-            let below = entries.iter().map(|(key, value)| (key.clone(), shape(value)));
+            let below = entries
+                .iter()
+                .map(|(key, value)| (key.clone(), shape(value)));
             below.flat_map(prefixed).collect()
         }
         Value::Array(items) => {
-            let below = items.iter().enumerate().map(|(at, item)| (at.to_string(), shape(item)));
+            let below = items
+                .iter()
+                .enumerate()
+                .map(|(at, item)| (at.to_string(), shape(item)));
             below.flat_map(prefixed).collect()
         }
         _ => vec![String::new()],

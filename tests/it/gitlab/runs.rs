@@ -27,7 +27,11 @@ fn a_gate_that_fails_and_a_signature_that_is_refused_fail_the_job() {
         let inputs = json!({"pipeline": file.strip_prefix("examples/").unwrap()});
         let project = Project::including(&[("run", inputs)], json!({})).own_file(file);
         let output = project.run().expect(1);
-        assert!(output.stdout.contains(&format!("FAIL {code}")), "{}", output.stdout);
+        assert!(
+            output.stdout.contains(&format!("FAIL {code}")),
+            "{}",
+            output.stdout
+        );
         assert_eq!(exit(&project, "shipgate", "shipgate-report"), name);
     }
 }
@@ -74,12 +78,18 @@ steps:
     );
     project.run().expect(0);
     assert_eq!(exit(&project, "watch the service", "reports/watch"), "done");
-    assert!(project.log("watch the service").contains("sample"), "verbose");
+    assert!(
+        project.log("watch the service").contains("sample"),
+        "verbose"
+    );
 }
 
 fn exit(project: &Project, job: &str, folder: &str) -> String {
     let report = project.report(job, folder);
-    report["exit"]["name"].as_str().unwrap_or_else(|| panic!("{report:#}")).to_owned()
+    report["exit"]["name"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{report:#}"))
+        .to_owned()
 }
 
 #[test]
@@ -89,7 +99,8 @@ fn hostile_values_stay_values() {
     // GitLab itself turns `$NAME` in a value into a variable; `$$` is a dollar.
     let escaped = |value: &str| value.replace('$', "$$");
     for value in HOSTILE.iter().chain(&["$CI_JOB_TOKEN"]) {
-        let inputs = json!({"inputs": format!("url={}\nnote={}", sink.url("/told"), escaped(value))});
+        let inputs =
+            json!({"inputs": format!("url={}\nnote={}", sink.url("/told"), escaped(value))});
         let project = Project::including(&[("run", inputs)], json!({})).file(
             "pipeline.yml",
             "version: 1
@@ -100,15 +111,25 @@ steps:
 ",
         );
         let told = sink.requests().len();
-        let output = project.start(&["--variable", "CI_JOB_TOKEN=token-of-the-job"]).finish();
+        let output = project
+            .start(&["--variable", "CI_JOB_TOKEN=token-of-the-job"])
+            .finish();
         let first = value.lines().next().unwrap();
         if first == *value {
             let output = output.expect(0);
             let requests = sink.requests();
             let body: Value = serde_json::from_slice(&requests[told].body).unwrap();
             let printable: String = value.chars().filter(|c| !c.is_control()).collect();
-            let message: String = body["message"].as_str().unwrap().chars().filter(|c| !c.is_control()).collect();
-            assert!(message.ends_with(&printable), "{value:?} became {message:?}");
+            let message: String = body["message"]
+                .as_str()
+                .unwrap()
+                .chars()
+                .filter(|c| !c.is_control())
+                .collect();
+            assert!(
+                message.ends_with(&printable),
+                "{value:?} became {message:?}"
+            );
             assert!(!output.stdout.contains("token-of-the-job"));
         } else {
             // The lines after the first are no inputs, and the program says so.
@@ -127,21 +148,64 @@ steps:
 #[ignore = "needs real peers: tests/run"]
 fn a_value_that_does_not_fit_is_refused_by_name_before_anything_runs() {
     for (template, inputs, name, words) in [
-        ("run", json!({"verbosity": "loud"}), "verbosity", "not in the list of allowed options"),
-        ("run", json!({"retry": 9}), "retry", "not in the list of allowed options"),
-        ("run", json!({"interruptible": "yes"}), "interruptible", "not a boolean"),
-        ("run", json!({"report-dir": "../elsewhere"}), "report-dir", "does not match"),
-        ("run", json!({"report-dir": "a$(touch owned)"}), "report-dir", "does not match"),
+        (
+            "run",
+            json!({"verbosity": "loud"}),
+            "verbosity",
+            "not in the list of allowed options",
+        ),
+        (
+            "run",
+            json!({"retry": 9}),
+            "retry",
+            "not in the list of allowed options",
+        ),
+        (
+            "run",
+            json!({"interruptible": "yes"}),
+            "interruptible",
+            "not a boolean",
+        ),
+        (
+            "run",
+            json!({"report-dir": "../elsewhere"}),
+            "report-dir",
+            "does not match",
+        ),
+        (
+            "run",
+            json!({"report-dir": "a$(touch owned)"}),
+            "report-dir",
+            "does not match",
+        ),
         ("run", json!({"job": ".hidden"}), "job", "does not match"),
         ("run", json!({"binary": "-x"}), "binary", "does not match"),
-        ("preload", json!({"lock": "/etc/passwd"}), "lock", "does not match"),
-        ("gate", json!({"from": "live; rm -rf ."}), "from", "does not match"),
-        ("shipgate", json!({}), "deploy-job", "required value has not been provided"),
+        (
+            "preload",
+            json!({"lock": "/etc/passwd"}),
+            "lock",
+            "does not match",
+        ),
+        (
+            "gate",
+            json!({"from": "live; rm -rf ."}),
+            "from",
+            "does not match",
+        ),
+        (
+            "shipgate",
+            json!({}),
+            "deploy-job",
+            "required value has not been provided",
+        ),
     ] {
         let project = Project::including(&[(template, inputs.clone())], json!({}));
         let output = project.run().expect(1);
         let said = plain(&output.stderr);
-        assert!(said.contains(&format!("`{name}` input")) && said.contains(words), "{inputs}\n{said}");
+        assert!(
+            said.contains(&format!("`{name}` input")) && said.contains(words),
+            "{inputs}\n{said}"
+        );
         assert!(!project.sandbox.path().join("owned").exists());
     }
 }
@@ -154,13 +218,17 @@ fn a_program_that_is_not_in_the_image_is_named_with_a_hint() {
     let output = project.run().expect(1);
     assert!(output.stdout.contains("FAIL 127"), "{}", output.stdout);
     let log = project.log("shipgate");
-    assert!(log.contains("error: bin/shipgate is not here\nhint: "), "{log}");
+    assert!(
+        log.contains("error: bin/shipgate is not here\nhint: "),
+        "{log}"
+    );
 }
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
 fn a_gate_without_the_first_job_is_refused() {
-    let project = Project::including(&[("gate", json!({"from": "live"}))], json!({})).own_file("pipeline.yml");
+    let project = Project::including(&[("gate", json!({"from": "live"}))], json!({}))
+        .own_file("pipeline.yml");
     let output = project.run().expect(1);
     assert!(output.stdout.contains("FAIL 12"), "{}", output.stdout);
 }
@@ -187,7 +255,13 @@ impl World {
             Ok(digest) => Answer::text(200, &json!({"image": digest}).to_string()),
             Err(_) => Answer::text(503, "nothing is deployed"),
         });
-        Self { registry, image, service, deployed, signer }
+        Self {
+            registry,
+            image,
+            service,
+            deployed,
+            signer,
+        }
     }
 
     /// Adds what a project has of its own: the pipeline, the key, and the script that deploys.
@@ -248,8 +322,13 @@ fn two_jobs_around_a_foreign_deploy_agree_on_the_digest() {
     assert_eq!(after["exit"]["name"], "done");
     assert_eq!(before["images"][0]["digest"], json!(world.image.digest()));
     let deployed = fs::read_to_string(world.deployed.path().join("deployed")).unwrap();
-    assert_eq!(deployed, world.image.digest(), "the deploy got it by its variable");
-    let locks = ["shipgate-preload", "shipgate-gate"].map(|job| fs::read(project.artifact(job, "shipgate.lock")).unwrap());
+    assert_eq!(
+        deployed,
+        world.image.digest(),
+        "the deploy got it by its variable"
+    );
+    let locks = ["shipgate-preload", "shipgate-gate"]
+        .map(|job| fs::read(project.artifact(job, "shipgate.lock")).unwrap());
     assert_eq!(locks[0], locks[1]);
 }
 
@@ -259,12 +338,17 @@ fn nothing_is_deployed_when_the_signature_is_refused() {
     let world = World::new();
     let stranger = Signer::new();
     let text = example("around-a-deploy").replace("./deploy.sh", "sh ./deploy.sh");
-    let project = world.furnish(Project::new(&text)).file("keys/release.pub", fs::read(stranger.public_key()).unwrap());
+    let project = world
+        .furnish(Project::new(&text))
+        .file("keys/release.pub", fs::read(stranger.public_key()).unwrap());
     project.run().expect(1);
     let report = project.report("shipgate-preload", "shipgate-report/preload");
     assert_eq!(report["exit"]["name"], "wrong-signer");
     assert!(!world.deployed.path().join("deployed").exists());
-    assert!(!project.artifact("shipgate-gate", "").exists(), "the gate does not run either");
+    assert!(
+        !project.artifact("shipgate-gate", "").exists(),
+        "the gate does not run either"
+    );
 }
 
 #[test]
@@ -277,10 +361,19 @@ fn the_pieces_do_what_the_whole_does() {
     });
     let preload = json!({"stage": "verify", "inputs": "tag=v1"});
     let gate = json!({"stage": "watch", "inputs": "tag=v1", "from": "live"});
-    let project = world.furnish(Project::including(&[("preload", preload), ("gate", gate)], jobs));
+    let project = world.furnish(Project::including(
+        &[("preload", preload), ("gate", gate)],
+        jobs,
+    ));
     project.run().expect(0);
-    assert_eq!(exit(&project, "shipgate-preload", "shipgate-report/preload"), "done");
-    assert_eq!(exit(&project, "shipgate-gate", "shipgate-report/gate"), "done");
+    assert_eq!(
+        exit(&project, "shipgate-preload", "shipgate-report/preload"),
+        "done"
+    );
+    assert_eq!(
+        exit(&project, "shipgate-gate", "shipgate-report/gate"),
+        "done"
+    );
 }
 
 #[test]
@@ -294,7 +387,10 @@ fn the_example_of_one_job_runs() {
 /// Returns an example that includes the component of its own project.
 fn example(name: &str) -> String {
     let examples = examples();
-    let file = examples.iter().find(|path| path.ends_with(format!("{name}.gitlab-ci.yml"))).unwrap();
+    let file = examples
+        .iter()
+        .find(|path| path.ends_with(format!("{name}.gitlab-ci.yml")))
+        .unwrap();
     let text = fs::read_to_string(file).unwrap();
     let component = regex::Regex::new(r"\$CI_SERVER_FQDN/my-group/shipgate/([a-z]+)@main").unwrap();
     assert!(component.is_match(&text));
@@ -318,5 +414,8 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
 
 /// Takes the colours out.
 fn plain(text: &str) -> String {
-    regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap().replace_all(text, "").into_owned()
+    regex::Regex::new("\u{1b}\\[[0-9;]*m")
+        .unwrap()
+        .replace_all(text, "")
+        .into_owned()
 }

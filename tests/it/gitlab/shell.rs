@@ -58,7 +58,10 @@ fn only_what_was_asked_for_becomes_a_flag() {
     for_each_shell(|shell| {
         let (sandbox, output) = run_script(shell, &[]);
         output.expect(0);
-        assert_eq!(arguments(&sandbox), ["run", "--report=report", "--", "pipeline.yml"]);
+        assert_eq!(
+            arguments(&sandbox),
+            ["run", "--report=report", "--", "pipeline.yml"]
+        );
     });
 }
 
@@ -103,19 +106,43 @@ fn everything_that_was_asked_for_becomes_a_flag() {
 fn hostile_values_arrive_as_they_are() {
     for_each_shell(|shell| {
         for value in HOSTILE {
-            for name in ["CACHE", "FROM", "LOCK", "ONLY", "PIPELINE", "REPORT", "UNTIL"] {
+            for name in [
+                "CACHE", "FROM", "LOCK", "ONLY", "PIPELINE", "REPORT", "UNTIL",
+            ] {
                 let (sandbox, output) = run_script(shell, &[(name, value)]);
                 output.expect(0);
-                let found = arguments(&sandbox).iter().any(|a| a == value || a.ends_with(&format!("={value}")));
-                assert!(found, "{shell}: {name}: {value:?} in {:?}", arguments(&sandbox));
-                assert!(!sandbox.path().join("owned").exists(), "{shell}: {name}: {value}");
+                let found = arguments(&sandbox)
+                    .iter()
+                    .any(|a| a == value || a.ends_with(&format!("={value}")));
+                assert!(
+                    found,
+                    "{shell}: {name}: {value:?} in {:?}",
+                    arguments(&sandbox)
+                );
+                assert!(
+                    !sandbox.path().join("owned").exists(),
+                    "{shell}: {name}: {value}"
+                );
             }
             let (sandbox, output) = run_script(shell, &[("INPUTS", &format!("note={value}"))]);
             output.expect(0);
-            let expected: Vec<_> = format!("note={value}").lines().map(|line| format!("--input={line}")).collect();
+            let expected: Vec<_> = format!("note={value}")
+                .lines()
+                .map(|line| format!("--input={line}"))
+                .collect();
             // `lines` also ends a line at a carriage return before the line feed; there is none here.
-            let inputs: Vec<_> = arguments(&sandbox).into_iter().filter(|a| a.starts_with("--input=")).collect();
-            assert_eq!(inputs, expected.into_iter().filter(|a| a != "--input=").collect::<Vec<_>>(), "{shell}");
+            let inputs: Vec<_> = arguments(&sandbox)
+                .into_iter()
+                .filter(|a| a.starts_with("--input="))
+                .collect();
+            assert_eq!(
+                inputs,
+                expected
+                    .into_iter()
+                    .filter(|a| a != "--input=")
+                    .collect::<Vec<_>>(),
+                "{shell}"
+            );
             assert!(!sandbox.path().join("owned").exists(), "{shell}: {value}");
         }
     });
@@ -140,6 +167,9 @@ fn a_gate_without_the_lock_file_of_the_verification_is_refused() {
     for_each_shell(|shell| {
         let variables = [("LOCK", "shipgate.lock"), ("PINNED", "true")];
         let (_, output) = run_script(shell, &variables);
-        output.expect(12).says("there is no lock file shipgate.lock").says("hint: ");
+        output
+            .expect(12)
+            .says("there is no lock file shipgate.lock")
+            .says("hint: ");
     });
 }

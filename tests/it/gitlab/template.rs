@@ -70,13 +70,20 @@ impl Template {
         Self {
             name: name.into(),
             about: about.join(" "),
-            inputs: inputs.iter().map(|(name, spec)| input(name, spec)).collect(),
+            inputs: inputs
+                .iter()
+                .map(|(name, spec)| input(name, spec))
+                .collect(),
             body,
         }
     }
 
     /// Returns what an input is set to, or why GitLab would refuse it.
-    pub fn value<'a>(&'a self, name: &str, given: &'a [(&str, Value)]) -> Result<&'a Value, String> {
+    pub fn value<'a>(
+        &'a self,
+        name: &str,
+        given: &'a [(&str, Value)],
+    ) -> Result<&'a Value, String> {
         let input = self.input(name);
         let value = given.iter().find(|(given, _)| *given == name);
         let value = match (value, &input.default) {
@@ -109,7 +116,10 @@ impl Template {
             let mut merged = Value::Object(Map::new());
             for base in job["extends"].as_array().unwrap() {
                 let base = base.as_str().unwrap();
-                merge(&mut merged, body.get(base).unwrap_or_else(|| panic!("no {base}")));
+                merge(
+                    &mut merged,
+                    body.get(base).unwrap_or_else(|| panic!("no {base}")),
+                );
             }
             merge(&mut merged, job);
             merged.as_object_mut().unwrap().remove("extends");
