@@ -41,8 +41,8 @@ impl Receiver {
         let mood = Arc::new(AtomicU8::new(mood));
         let heard = Arc::clone(&mood);
         let service = Service::start(move |request| {
-            if request.target == "/gone" {
-                return Answer::text(404, "no such hook");
+            if request.target.starts_with("/gone") {
+                return Answer::text(404, &format!("no hook at {}", request.target));
             }
             let held = || heard.load(Ordering::SeqCst) == Self::HOLDS;
             let _ = wait_within(PATIENCE, || (!held()).then_some(()));
