@@ -8,9 +8,10 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
-use super::{lock, playground, reports};
+use super::{lock, outputs, playground, reports};
 use crate::engine::grants::Grants;
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
@@ -59,7 +60,8 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     if left != exit {
         session.printer.error(&ending(left));
     }
-    if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
+    let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
+    if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
@@ -284,6 +286,7 @@ fn prepare(
     if let Some(folder) = &arguments.report {
         grants.write(folder.display().to_string(), "report");
     }
+    outputs::grant(&mut grants, &session.environment);
     if let Some(file) = &arguments.lock {
         let path = file.display().to_string();
         if locked {
