@@ -137,8 +137,12 @@ fn planned(step: &PlannedStep) -> StepReport {
 
 impl From<&Diagnostic> for DiagnosticReport {
     fn from(found: &Diagnostic) -> Self {
+        let kind = serde_json::to_value(found.kind).ok();
         Self {
-            kind: found.kind.word(),
+            // Kinds are serialised as plain words.
+            kind: kind
+                .and_then(|kind| Some(kind.as_str()?.to_owned()))
+                .unwrap_or_default(),
             severity: found.severity.to_string(),
             file: found.file.clone(),
             place: found.place.as_ref().map(|place| PlaceReport {
