@@ -167,7 +167,7 @@ impl Printer {
             match &mut outlet.renderer {
                 Renderer::Json(_) => {}
                 Renderer::Live(live) => live.recall(event),
-                Renderer::Ci(ci) => drop(ci.render(event)),
+                Renderer::Ci(ci) => ci.recall(event),
                 Renderer::Plain(plain) => drop(plain.render(event)),
             }
         }
