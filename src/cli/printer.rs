@@ -22,6 +22,8 @@ use crate::report::{Consumer, Emitter, Event, Finding, Mask, json, words};
 /// A reader that goes away (`shipgate … | head`) ends the output, not the run.
 pub struct Printer {
     decision: Decision,
+    /// Makes a renderer that has heard of no run.
+    renderer: Box<dyn Fn() -> Renderer + Send + Sync>,
     outlet: Mutex<Outlet>,
 }
 
@@ -85,11 +87,9 @@ impl Decision {
             },
             data_to_terminal: terminal.stdout_is_terminal,
             data_to_log: terminal.ci || matches!(form, Form::Github | Form::Gitlab),
-            // On a laptop they would be shown to whoever looks, in a file to whoever reads it.
-            tells_masks: form == Form::Github
-                && terminal.github
-                && !terminal.stderr_is_terminal
-                && !terminal.stderr_is_file,
+            // On a laptop they would be shown to whoever looks, in a file to whoever reads it. That standard error
+            // is a terminal says nothing: `act` gives its steps one.
+            tells_masks: form == Form::Github && terminal.github && !terminal.stderr_is_file,
         }
     }
 }
@@ -135,10 +135,10 @@ impl Printer {
             style,
             ..
         } = decision;
-        let plain = || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
-        let ci = |system| Renderer::Ci(Box::new(CiRenderer::new(system, style, verbosity)));
-        let renderer = match form {
-            Form::Github => ci(System::Github(files)),
+        let plain = move || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
+        let ci = move |system| Renderer::Ci(Box::new(CiRenderer::new(system, style, verbosity)));
+        let renderer = move || match form {
+            Form::Github => ci(System::Github(files.clone())),
             Form::Gitlab => ci(System::Gitlab),
             Form::Json => Renderer::Json(Voice::new(style)),
             Form::Live => LiveRenderer::on_stderr(style, verbosity)
@@ -148,12 +148,28 @@ impl Printer {
         Self {
             decision,
             outlet: Mutex::new(Outlet {
-                renderer,
+                renderer: renderer(),
                 stdout,
                 stderr,
                 stdout_closed: false,
                 stream_error: None,
             }),
+            renderer: Box::new(renderer),
+        }
+    }
+
+    /// Takes up another run, of which these events were told by another process. The mask is to be set
+    /// anew: each run has its own secrets.
+    pub fn take_up(&self, events: &[Event]) {
+        let mut outlet = self.outlet();
+        outlet.renderer = (self.renderer)();
+        for event in events {
+            match &mut outlet.renderer {
+                Renderer::Json(_) => {}
+                Renderer::Live(live) => live.recall(event),
+                Renderer::Ci(ci) => ci.recall(event),
+                Renderer::Plain(plain) => drop(plain.render(event)),
+            }
         }
     }
 
@@ -251,9 +267,18 @@ impl Printer {
     ///
     /// The failure of a step is said by its event; this is for what fails outside of a run.
     pub fn failure(&self, failure: &Failure) {
+        self.failure_of(failure, None);
+    }
+
+    /// Says a failure that is one of a whole file.
+    pub fn failure_in(&self, file: &str, failure: &Failure) {
+        self.failure_of(failure, Some(file));
+    }
+
+    fn failure_of(&self, failure: &Failure, file: Option<&str>) {
         let mut outlet = self.outlet();
         let lines = match &mut outlet.renderer {
-            Renderer::Ci(ci) => ci.failure(failure),
+            Renderer::Ci(ci) => ci.failure(failure, file),
             renderer => Line::texts(renderer.voice().failure(failure)),
         };
         outlet.talk(&lines);
