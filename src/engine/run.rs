@@ -20,7 +20,10 @@ pub const FINALLY_AFTER_CANCEL: Duration = Duration::from_secs(8);
 
 /// Why a step of `finally` does not run whose time is up. It is left to whoever finishes the run.
 pub const TIME_IS_OVER: &str = "the time after the cancellation is over";
-const CANCELLED: &str = "the run was cancelled";
+/// Why a step does not run after somebody cancelled the run.
+pub const CANCELLED: &str = "the run was cancelled";
+/// Why a step does not run after the run's process was killed.
+pub const KILLED: &str = "the run was killed";
 const EARLIER_STEP: &str = "an earlier step did not pass";
 const NOT_ASKED_FOR: &str = "not asked for";
 
@@ -90,7 +93,7 @@ pub async fn resume(
             _ if failed => skip(task, EARLIER_STEP, context),
             _ => {
                 cut = true;
-                skip(task, "the run was killed", context);
+                skip(task, KILLED, context);
             }
         }
     }
