@@ -399,13 +399,51 @@ fn nothing_is_deployed_when_the_signature_is_refused() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn the_example_of_one_call_runs() {
+fn one_call_leaves_the_report_that_the_command_line_leaves() {
     let world = World::new();
     fs::write(world.deployed.path().join("deployed"), world.image.digest()).unwrap();
     let project = world.furnish(Project::new(&example("one-call")));
     release(&project).expect(0);
-    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "done");
+    let mut same = Sandbox::new();
+    for name in ["keys/release.pub", "examples/deploy.yml"] {
+        same.write(name, fs::read(project.sandbox.path().join(name)).unwrap());
+    }
+    same.set("REGISTRY_TOKEN", "token-of-the-registry");
+    let arguments = "run examples/deploy.yml --input tag=v1 --report shipgate-report";
+    same.run(arguments.split(' ')).expect(0);
+    let local = fs::read_to_string(same.path().join("shipgate-report/report.json")).unwrap();
+    assert_eq!(
+        comparable(project.report("shipgate", "shipgate-report")),
+        comparable(serde_json::from_str(&local).unwrap())
+    );
 }
+
+/// Takes out of a report what differs from run to run: ids, times, and how often a gate had to ask.
+fn comparable(mut report: Value) -> Value {
+    const DIFFERENT: [&str; 10] = [
+        "run", "started", "finished", "requests", "history", "samples", "good", "bad", "unknown",
+        "dropped",
+    ];
+    match &mut report {
+        Value::Object(entries) => {
+            entries.retain(|key, _| !key.ends_with("_ms") && !DIFFERENT.contains(&&**key));
+            entries
+                .values_mut()
+                .for_each(|value| *value = comparable(value.take()));
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| *item = comparable(item.take())),
+        _ => {}
+    }
+    report
+}
+
+/// The jobs around a deploy, and the folders of their reports.
+const CALLS: [(&str, &str); 2] = [
+    ("shipgate-preload", "shipgate-report/preload"),
+    ("shipgate-gate", "shipgate-report/gate"),
+];
 
 /// Runs the pipeline of the tag v1.
 fn release(project: &Project) -> Output {
@@ -456,4 +494,80 @@ fn plain(text: &str) -> String {
         .unwrap()
         .replace_all(text, "")
         .into_owned()
+}
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn two_jobs_around_a_foreign_deploy_agree_on_the_digest() {
+    let world = World::new();
+    let project = world.two_calls();
+    release(&project).expect(0);
+    let [before, after] = CALLS.map(|(job, folder)| project.report(job, folder));
+    assert_eq!(before["exit"]["name"], "done");
+    assert_eq!(after["exit"]["name"], "done");
+    assert_eq!(before["images"][0]["digest"], json!(world.image.digest()));
+    let deployed = fs::read_to_string(world.deployed.path().join("deployed")).unwrap();
+    assert_eq!(
+        deployed,
+        world.image.digest(),
+        "the deploy got it by its variable"
+    );
+    let locks = ["shipgate-preload", "shipgate-gate"]
+        .map(|job| fs::read(project.artifact(job, "shipgate.lock")).unwrap());
+    assert_eq!(locks[0], locks[1]);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_pieces_do_what_the_whole_does() {
+    let world = World::new();
+    let jobs = json!({
+        "stages": ["verify", "deploy", "watch"],
+        "deploy": {"stage": "deploy", "script": ["sh ./deploy.sh \"web@$SHIPGATE_DIGEST_WEB\""]},
+    });
+    let inputs = json!({"pipeline": "examples/deploy.yml", "inputs": "tag=v1"});
+    let with = |more: Value| {
+        let mut inputs = inputs.clone();
+        let more = more.as_object().unwrap().clone();
+        inputs.as_object_mut().unwrap().extend(more);
+        inputs
+    };
+    let preload = with(json!({"stage": "verify", "until": "verified"}));
+    let gate = with(json!({"stage": "watch", "from": "live"}));
+    let components = [("preload", preload), ("gate", gate)];
+    let project = world.furnish(Project::including(&components, jobs));
+    release(&project).expect(0);
+    for (job, folder) in CALLS {
+        assert_eq!(exit(&project, job, folder), "done");
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn an_invalid_pipeline_is_told_at_its_lines_in_every_report() {
+    let project = Project::including(&[("run", json!({"pipeline": "ci/web.yml"}))], json!({})).file(
+        "ci/web.yml",
+        "version: 1\nname: web\nsteps:\n  - gat: {}\n  - gate: {within: soon, every: 1s, probes: {}}\n",
+    );
+    failed(project.run(), 10);
+    let quality = project.artifact("shipgate", "shipgate-report/code-quality.json");
+    let quality: Value = serde_json::from_str(&fs::read_to_string(quality).unwrap()).unwrap();
+    let places: Vec<_> = quality
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| {
+            assert_eq!(found["location"]["path"], "ci/web.yml");
+            found["location"]["lines"]["begin"].as_u64().unwrap()
+        })
+        .collect();
+    assert!(places.contains(&4) && places.contains(&5), "{quality:#}");
+    let junit =
+        fs::read_to_string(project.artifact("shipgate", "shipgate-report/junit.xml")).unwrap();
+    assert!(junit.contains("ci/web.yml:4"), "{junit}");
+    let variables =
+        fs::read_to_string(project.artifact("shipgate", "shipgate-report/gitlab.env")).unwrap();
+    assert!(
+        variables.contains("SHIPGATE_STATUS=pipeline-invalid"),
+        "{variables}"
+    );
 }
