@@ -18,6 +18,7 @@ mod pipeline;
 mod playground;
 pub mod printer;
 pub mod reports;
+pub mod repository;
 #[cfg_attr(not(target_family = "wasm"), path = "runtime_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "runtime_wasi.rs")]
 mod runtime;
@@ -27,6 +28,10 @@ mod setting;
 #[cfg_attr(windows, path = "signals_windows.rs")]
 #[cfg_attr(target_family = "wasm", path = "signals_wasi.rs")]
 pub mod signals;
+#[cfg_attr(unix, path = "streams_unix.rs")]
+#[cfg_attr(windows, path = "streams_windows.rs")]
+#[cfg_attr(target_family = "wasm", path = "streams_wasi.rs")]
+mod streams;
 pub mod terminal;
 
 pub use app::main;

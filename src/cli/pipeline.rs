@@ -19,9 +19,7 @@ use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
-use crate::pipeline::{
-    self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Severity, Source,
-};
+use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
 use crate::playground::Playground;
 use crate::report::model::DiagnosticReport;
 use crate::report::words;
@@ -61,7 +59,8 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     if left != exit {
         session.printer.error(&ending(left));
     }
-    if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
+    let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
+    if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
@@ -103,17 +102,16 @@ pub async fn plan(
         return Ok(session.leave(report, &wanted(arguments)));
     };
     let words = plan.text(words::size);
-    let text = if format == Format::Json {
+    let printed = if format == Format::Json {
         serde_json::to_string_pretty(&plan)
-            .map(|text| text + "\n")
             .map_err(|error| {
                 Failure::new(ExitCode::Unexpected, "the plan can't be written")
                     .caused_by(error.to_string())
             })
+            .and_then(|text| session.json(&(text + "\n")))
     } else {
-        Ok(words.clone())
+        session.data(&words)
     };
-    let printed = text.and_then(|text| session.data(&text));
     let mut report = session.report_of_plan(&plan, exit);
     if let Err(failure) = &printed {
         report.worsen(failure);
@@ -183,7 +181,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
 /// Standard output can't be written.
 pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
     let text = serde_json::to_string_pretty(&pipeline::schema()).unwrap_or_default();
-    session.data(&(text + "\n"))?;
+    session.json(&(text + "\n"))?;
     Ok(ExitCode::Done)
 }
 
@@ -423,11 +421,7 @@ impl Session {
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
         for diagnostic in found {
-            if diagnostic.severity == Severity::Error {
-                self.printer.error(&format!("{diagnostic}\n"));
-            } else {
-                self.printer.note(&format!("{diagnostic}\n"));
-            }
+            self.printer.finding(&document::finding(diagnostic));
         }
         self.preparation
             .diagnostics

@@ -7,6 +7,7 @@ use super::args::TalkArgs;
 use super::environment::Environment;
 use super::printer::{Decision, Form, Printer};
 use super::reports::Preparation;
+use super::repository::Repository;
 use super::signals;
 use super::terminal::Terminal;
 use crate::engine::cancel::Cancel;
@@ -43,7 +44,9 @@ impl Session {
     #[must_use]
     pub fn new(talk: &TalkArgs, environment: Environment) -> Self {
         let terminal = Terminal::detect(|name| environment.variable(name));
-        let printer = Arc::new(Printer::new(Decision::new(talk, &terminal)));
+        let repository = Repository::of(&environment);
+        let files = Arc::new(move |file: &str| repository.relative(file));
+        let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));
         let summary = Arc::new(SharedSummary::default());
         let listeners = Fanout::new().with(printer.clone()).with(summary.clone());
         let preparation = Preparation {
@@ -152,11 +155,21 @@ impl Session {
     /// # Errors
     /// Standard output can't be written, on a full disk for instance.
     pub fn data(&self, text: &str) -> Result<(), Failure> {
-        self.printer.data(text).map_err(|error| {
-            Failure::new(ExitCode::Unexpected, "standard output can't be written")
-                .caused_by(error.to_string())
-        })
+        self.printer.data(text).map_err(unwritten)
     }
+
+    /// Prints JSON.
+    ///
+    /// # Errors
+    /// As [`Session::data`].
+    pub fn json(&self, text: &str) -> Result<(), Failure> {
+        self.printer.json(text).map_err(unwritten)
+    }
+}
+
+fn unwritten(error: std::io::Error) -> Failure {
+    Failure::new(ExitCode::Unexpected, "standard output can't be written")
+        .caused_by(error.to_string())
 }
 
 /// Sums up the requests of a run by host and port.

@@ -1,6 +1,10 @@
 //! Whole runs through every renderer, against golden files.
 
+mod ci;
+mod hostile;
 pub(crate) mod script;
+#[cfg(not(target_family = "wasm"))]
+mod tty;
 
 use std::time::Duration;
 
