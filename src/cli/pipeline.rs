@@ -8,9 +8,10 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
-use super::{lock, playground, reports};
+use super::{lock, outputs, playground, reports};
 use crate::engine::grants::Grants;
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
@@ -285,6 +286,7 @@ fn prepare(
     if let Some(folder) = &arguments.report {
         grants.write(folder.display().to_string(), "report");
     }
+    outputs::grant(&mut grants, &session.environment);
     if let Some(file) = &arguments.lock {
         let path = file.display().to_string();
         if locked {

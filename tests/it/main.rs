@@ -21,4 +21,5 @@ mod peers;
 mod plan;
 mod playground;
 mod preload;
+mod report;
 mod verify;
