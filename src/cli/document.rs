@@ -13,10 +13,9 @@ use crate::pipeline::{
     Diagnostic, Given, Kind, Loaded, Mode, PlaygroundNames, RunNames, Severity, Source, load,
 };
 use crate::report::Finding;
+use crate::report::files::place::STDIN;
 use crate::report::finding::{Extent, Level};
-
-/// What standard input is called as a document.
-pub const STDIN: &str = "<stdin>";
+use crate::report::model::DiagnosticReport;
 
 /// Reads a pipeline file; `-` is standard input.
 ///
@@ -128,7 +127,7 @@ pub fn finding(diagnostic: &Diagnostic) -> Finding {
     let label = format!("{}: ", diagnostic.severity);
     Finding {
         level,
-        sort: diagnostic.kind.word(),
+        sort: DiagnosticReport::from(diagnostic).kind,
         file: diagnostic.file.clone(),
         extent,
         text: text.strip_prefix(&label).unwrap_or(&text).to_owned(),

@@ -18,7 +18,6 @@ mod pipeline;
 mod playground;
 pub mod printer;
 pub mod reports;
-pub mod repository;
 #[cfg_attr(not(target_family = "wasm"), path = "runtime_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "runtime_wasi.rs")]
 mod runtime;

@@ -85,11 +85,9 @@ impl Decision {
             },
             data_to_terminal: terminal.stdout_is_terminal,
             data_to_log: terminal.ci || matches!(form, Form::Github | Form::Gitlab),
-            // On a laptop they would be shown to whoever looks, in a file to whoever reads it.
-            tells_masks: form == Form::Github
-                && terminal.github
-                && !terminal.stderr_is_terminal
-                && !terminal.stderr_is_file,
+            // On a laptop they would be shown to whoever looks, in a file to whoever reads it. That standard error
+            // is a terminal says nothing: `act` gives its steps one.
+            tells_masks: form == Form::Github && terminal.github && !terminal.stderr_is_file,
         }
     }
 }
@@ -251,9 +249,18 @@ impl Printer {
     ///
     /// The failure of a step is said by its event; this is for what fails outside of a run.
     pub fn failure(&self, failure: &Failure) {
+        self.failure_of(failure, None);
+    }
+
+    /// Says a failure that is one of a whole file.
+    pub fn failure_in(&self, file: &str, failure: &Failure) {
+        self.failure_of(failure, Some(file));
+    }
+
+    fn failure_of(&self, failure: &Failure, file: Option<&str>) {
         let mut outlet = self.outlet();
         let lines = match &mut outlet.renderer {
-            Renderer::Ci(ci) => ci.failure(failure),
+            Renderer::Ci(ci) => ci.failure(failure, file),
             renderer => Line::texts(renderer.voice().failure(failure)),
         };
         outlet.talk(&lines);

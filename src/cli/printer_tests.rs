@@ -328,14 +328,9 @@ fn secrets_are_told_to_github_and_to_nobody_else() {
         stderr_is_file: true,
         ..in_ci(true)
     };
-    let to_terminal = Terminal {
-        stderr_is_terminal: true,
-        ..in_ci(true)
-    };
     for (format, terminal) in [
         (Format::Github, laptop),
         (Format::Auto, to_file),
-        (Format::Auto, to_terminal),
         (Format::Github, in_ci(false)),
         (Format::Auto, in_ci(false)),
         (Format::Plain, in_ci(true)),

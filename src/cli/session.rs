@@ -7,7 +7,6 @@ use super::args::TalkArgs;
 use super::environment::Environment;
 use super::printer::{Decision, Form, Printer};
 use super::reports::Preparation;
-use super::repository::Repository;
 use super::signals;
 use super::terminal::Terminal;
 use crate::engine::cancel::Cancel;
@@ -44,8 +43,8 @@ impl Session {
     #[must_use]
     pub fn new(talk: &TalkArgs, environment: Environment) -> Self {
         let terminal = Terminal::detect(|name| environment.variable(name));
-        let repository = Repository::of(&environment);
-        let files = Arc::new(move |file: &str| repository.relative(file));
+        let roots = environment.roots();
+        let files = Arc::new(move |file: &str| roots.file_of_project(file));
         let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));
         let summary = Arc::new(SharedSummary::default());
         let listeners = Fanout::new().with(printer.clone()).with(summary.clone());

@@ -313,18 +313,6 @@ kinds! {
 }
 
 impl Kind {
-    /// Returns its name as reports write it, for instance `unknown-key`.
-    pub fn word(self) -> String {
-        let mut word = String::new();
-        for character in format!("{self:?}").chars() {
-            if character.is_ascii_uppercase() && !word.is_empty() {
-                word.push('-');
-            }
-            word.push(character.to_ascii_lowercase());
-        }
-        word
-    }
-
     /// Says whether the finding ends the reading of the text, so that what follows is unknown.
     pub fn is_syntax(self) -> bool {
         matches!(
@@ -438,13 +426,6 @@ mod tests {
         let source = Source::new("p.yml", "a: \u{1b}[31mred\n");
         let finding = Diagnostic::at(Kind::Syntax, &source, Span::new(3, 4), "no");
         assert!(!finding.to_string().contains('\u{1b}'));
-    }
-
-    #[test]
-    fn a_kind_has_one_name() {
-        for kind in Kind::ALL {
-            assert_eq!(serde_json::json!(kind), kind.word());
-        }
     }
 
     #[test]

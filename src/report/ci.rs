@@ -126,6 +126,11 @@ impl CiRenderer {
                 }
                 lines
             }
+            Detail::RunResumed { .. } => {
+                let mut lines = self.close();
+                lines.extend(self.said(event));
+                lines
+            }
             Detail::RunFinished { .. } => {
                 let mut lines = self.finish();
                 lines.extend(self.said(event));
@@ -135,16 +140,36 @@ impl CiRenderer {
         }
     }
 
+    /// Takes notice of an event that was shown before, by another process.
+    ///
+    /// What that process left open is closed by the next event or by [`CiRenderer::finish`]: the section of a
+    /// GitLab job that both write to. To GitHub two processes are two steps, and each has a log of its own.
+    pub fn recall(&mut self, event: &Event) {
+        self.now = self.now.max(event.elapsed);
+        match &event.detail {
+            Detail::RunStarted { .. } => drop(self.render(event)),
+            Detail::StepStarted { .. } => {
+                drop(self.render(event));
+                self.open &= matches!(self.marks, Marks::Gitlab(_));
+            }
+            Detail::StepFinished { .. } | Detail::RunFinished { .. } => {
+                drop(self.close());
+                drop(self.said(event));
+            }
+            _ => drop(self.said(event)),
+        }
+    }
+
     /// Returns a heartbeat if one is due, as the plain form does.
     pub fn tick(&mut self, elapsed: Duration) -> Vec<Line> {
         self.now = self.now.max(elapsed);
         Line::texts(self.plain.tick(elapsed))
     }
 
-    /// Tells a failure outside of a run.
-    pub fn failure(&mut self, failure: &Failure) -> Vec<Line> {
+    /// Tells a failure outside of a run, of a whole file if one is named.
+    pub fn failure(&mut self, failure: &Failure, file: Option<&str>) -> Vec<Line> {
         match &mut self.marks {
-            Marks::Github(github) => github.failure(self.plain.voice(), failure),
+            Marks::Github(github) => github.failure(self.plain.voice(), failure, file),
             Marks::Gitlab(_) => Line::texts(self.voice().failure(failure)),
         }
     }

@@ -107,10 +107,15 @@ impl Github {
         self.tell(annotation, PLACES, told.text(voice))
     }
 
-    /// Tells a failure that has no place.
-    pub fn failure(&mut self, voice: &Voice, failure: &Failure) -> Vec<Line> {
+    /// Tells a failure that is no step's, of a whole file if one is named.
+    pub fn failure(&mut self, voice: &Voice, failure: &Failure, file: Option<&str>) -> Vec<Line> {
         let told = Told::Fatal(failure);
-        self.tell(Annotation::of(voice, told), PLACES, told.text(voice))
+        let file = file.and_then(|file| (self.files)(file));
+        let annotation = Annotation {
+            file: file.map(|file| voice.foreign(&file)),
+            ..Annotation::of(voice, told)
+        };
+        self.tell(annotation, PLACES, told.text(voice))
     }
 
     /// Tells what is wrong with a file.

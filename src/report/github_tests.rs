@@ -75,7 +75,7 @@ fn ten_errors_have_ten_places_and_the_eleventh_shares_the_last() {
         assert_eq!(log.matches("= cause: x").count(), count);
         // What fails later still is told, and takes no place that is not there.
         let failure = Failure::new(ExitCode::Unexpected, "the report is missing");
-        let lines = github.failure(&voice(), &failure);
+        let lines = github.failure(&voice(), &failure, None);
         let later = [lines, github.fold()].concat();
         assert_eq!(self::heard(&later).len(), usize::from(count == 9));
         assert!(later[0].as_str().contains("the report is missing"));
@@ -122,12 +122,22 @@ fn what_is_too_long_for_an_annotation_is_in_the_log_besides() {
     for number in 0..10 {
         failure = failure.fact(format!("fact {number}"), "€".repeat(1_000));
     }
-    let lines = github().failure(&voice(), &failure);
+    let lines = github().failure(&voice(), &failure, None);
     let heard = heard(&lines);
     assert_eq!(heard.len(), 1);
     assert!(heard[0].data.ends_with("\n... the log has the rest"));
     assert!(heard[0].data.encode_utf16().count() <= 4_096);
     assert_eq!(lines[1..].len(), voice().failure(&failure).len());
+}
+
+#[test]
+fn a_failure_of_a_whole_file_names_it() {
+    let failure = Failure::new(ExitCode::PipelineInvalid, "no");
+    for (file, expected) in [("p.yml", Some("deploy/p.yml")), ("<stdin>", None)] {
+        let lines = github().failure(&voice(), &failure, Some(file));
+        assert_eq!(heard(&lines)[0].property("file"), expected);
+        assert_eq!(heard(&lines)[0].property("line"), None);
+    }
 }
 
 #[test]
@@ -137,7 +147,7 @@ fn an_annotation_has_no_colours() {
         unicode: false,
     });
     let failure = Failure::new(ExitCode::GateFailed, "it failed").hinted("try again");
-    let lines = github().failure(&voice, &failure);
+    let lines = github().failure(&voice, &failure, None);
     assert!(!lines[0].as_str().contains('\x1b'), "{lines:?}");
 }
 

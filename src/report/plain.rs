@@ -18,8 +18,8 @@ use crate::oci::Digest;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The least time between two lines that say what is waited for.
 const WAIT_PAUSE: Duration = Duration::from_secs(2);
-/// The widest that the column of step ids gets.
-const WIDEST_COLUMN: usize = 16;
+/// The widest that the column of step ids gets. Longer ids push their lines to the right.
+const WIDEST_COLUMN: usize = 40;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]

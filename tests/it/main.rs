@@ -13,6 +13,7 @@ mod cancel;
 mod cli;
 mod component;
 mod document;
+mod formats;
 mod gate;
 mod gitlab;
 mod harness;

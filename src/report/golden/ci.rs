@@ -14,7 +14,7 @@ use crate::report::inert::{Line, log};
 use crate::report::plain::Verbosity;
 use crate::report::runner::{commands, sections};
 use crate::report::style::Style;
-use crate::report::{Event, Mask, NoMask};
+use crate::report::{Detail, Event, Mask, NoMask};
 
 pub(super) fn github() -> System {
     System::Github(Arc::new(|file| Some(file.to_owned())))
@@ -117,7 +117,7 @@ fn what_is_opened_is_closed() {
 #[test]
 fn a_step_without_an_end_is_closed() {
     let mut events = script::failure();
-    events.retain(|event| !matches!(event.detail, crate::report::Detail::StepFinished { .. }));
+    events.retain(|event| !matches!(event.detail, Detail::StepFinished { .. }));
     let names: Vec<_> = commands(&unmasked(github(), &events))
         .into_iter()
         .map(|command| command.name)
@@ -128,6 +128,59 @@ fn a_step_without_an_end_is_closed() {
     );
     let found = sections(&unmasked(System::Gitlab, &events));
     assert_eq!(found.len(), 6);
+}
+
+/// A process that was killed leaves its section open, and another one goes on in the same job.
+#[test]
+fn what_another_process_opened_is_closed_where_the_log_is_the_same() {
+    let events = script::failure();
+    let cut = events.iter().position(|event| {
+        matches!(event.detail, Detail::StepStarted { .. }) && event.step.as_deref() == Some("live")
+    });
+    let (before, after) = events.split_at(cut.unwrap() + 2);
+    let whole = |system: System| {
+        let mut first = CiRenderer::new(system.clone(), Style::default(), Verbosity::Normal);
+        let mut second = CiRenderer::new(system, Style::default(), Verbosity::Normal);
+        let mut lines = Vec::new();
+        for event in before {
+            lines.extend(first.render(event));
+            second.recall(event);
+        }
+        let killed = log(&lines, &NoMask);
+        let resumed = Event {
+            elapsed: Duration::from_secs(60),
+            step: None,
+            detail: Detail::RunResumed {
+                name: "web".into(),
+                run: "7f3a9c21".into(),
+                at: "2026-08-22T12:01:00Z".into(),
+                during: Some("live".into()),
+                left: vec!["tell".into()],
+            },
+        };
+        let mut lines = second.render(&resumed);
+        let tell = after
+            .iter()
+            .filter(|event| event.step.as_deref() == Some("tell"));
+        lines.extend(tell.flat_map(|event| second.render(event)));
+        lines.extend(second.finish());
+        (killed, log(&lines, &NoMask))
+    };
+    let (killed, finished) = whole(System::Gitlab);
+    let found = sections(&(killed + &finished));
+    for pair in found.chunks(2) {
+        assert!(
+            pair[0].0 && !pair[1].0 && pair[0].2 == pair[1].2,
+            "{found:?}"
+        );
+    }
+    assert_eq!(found.len(), 6);
+    let (_, finished) = whole(github());
+    let names: Vec<_> = commands(&finished)
+        .into_iter()
+        .map(|found| found.name)
+        .collect();
+    assert_eq!(names, ["group", "endgroup", "warning"], "{finished}");
 }
 
 #[test]

@@ -101,6 +101,13 @@ impl Texts {
                 found: self.text(),
                 took,
             },
+            Detail::RunResumed {
+                name: self.text(),
+                run: self.text(),
+                at: self.text(),
+                during: self.some(),
+                left: vec![self.text(), self.text()],
+            },
             Detail::SignatureChecked {
                 image: self.text(),
                 place: self.text(),
@@ -216,7 +223,7 @@ fn lines(system: System, texts: Vec<String>, verbosity: Verbosity, style: Style)
         lines.extend(renderer.render(&event));
         lines.extend(renderer.tick(event.elapsed + Duration::from_secs(40)));
     }
-    lines.extend(renderer.failure(&texts.failure()));
+    lines.extend(renderer.failure(&texts.failure(), texts.some().as_deref()));
     lines.extend(renderer.finish());
     lines
 }
@@ -309,7 +316,7 @@ fn a_file_that_is_none_of_the_repository_is_named_in_words() {
         Verbosity::Normal,
     );
     let mut events = texts.run();
-    events.truncate(19);
+    events.truncate(20);
     let lines: Vec<_> = events
         .iter()
         .flat_map(|event| renderer.render(event))

@@ -247,6 +247,42 @@ fn reasons_that_change_quickly_are_held_back() {
 }
 
 #[test]
+fn long_ids_have_their_column_too() {
+    let mut renderer = PlainRenderer::new(Style::default(), Verbosity::Normal);
+    let long = "preload-all-images-of-the-shop";
+    let steps = ["live", long].map(|id| super::event::StepLine {
+        id: id.into(),
+        verb: "check".into(),
+        list: "steps".into(),
+        line: None,
+    });
+    let mut lines = renderer.render(&Event {
+        elapsed: Duration::ZERO,
+        step: None,
+        detail: super::Detail::RunStarted {
+            name: "web".into(),
+            run: "r".into(),
+            file: None,
+            at: String::new(),
+            steps: steps.to_vec(),
+        },
+    });
+    for id in ["live", long] {
+        lines.extend(renderer.render(&Event {
+            elapsed: Duration::ZERO,
+            step: Some(id.into()),
+            detail: super::Detail::StepSkipped {
+                reason: "not asked for".into(),
+            },
+        }));
+    }
+    insta::assert_snapshot!(lines[1..].join("\n"), @"
+    live                            skipped: not asked for
+    preload-all-images-of-the-shop  skipped: not asked for
+    ");
+}
+
+#[test]
 fn a_probe_that_flaps_is_cut_short() {
     let mut renderer = PlainRenderer::new(Style::default(), Verbosity::Normal);
     let mut lines = Vec::new();
