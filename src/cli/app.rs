@@ -11,7 +11,7 @@ use super::args::{CacheCommand, Cli, Command, Format, TalkArgs};
 use super::environment::Environment;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{exit, images, init, ls, pipeline, runtime};
+use super::{exit, finish, images, init, ls, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::inert::inert_lines;
@@ -130,6 +130,7 @@ async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {
             pipeline::plan(&arguments, cli.talk.format, session).await
         }
         Some(Command::Validate(arguments)) => pipeline::validate(&arguments, session),
+        Some(Command::Finish(arguments)) => finish::finish(&arguments, session).await,
         Some(Command::Init(arguments)) => init::init(&arguments, session),
         Some(Command::Schema) => pipeline::schema(session),
         Some(Command::Pull(arguments)) => images::pull(&arguments, session).await,

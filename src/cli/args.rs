@@ -39,6 +39,8 @@ pub enum Command {
     Init(InitArgs),
     /// Print the JSON Schema of the pipeline document.
     Schema,
+    /// End what killed runs left open: their `on-failure` and `finally` steps, their reports.
+    Finish(FinishArgs),
     /// Fetch images into the cache.
     Pull(PullArgs),
     /// Verify the signatures of images by key.
@@ -88,7 +90,7 @@ pub enum Format {
     Auto,
     /// Plain lines in groups, with annotations and masks, for GitHub Actions.
     Github,
-    /// Plain lines in folded sections, for GitLab CI.
+    /// Plain lines in sections, for GitLab CI.
     Gitlab,
     /// One line a state change.
     Plain,
@@ -146,6 +148,20 @@ pub struct RunArgs {
     /// Where images are kept and how registries are spoken to.
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// Which killed runs to finish.
+#[derive(Args, Clone, Debug)]
+pub struct FinishArgs {
+    /// The cache folder that the runs had [default: $XDG_CACHE_HOME/shipgate or ~/.cache/shipgate].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Write the report files into this folder instead of the one that the run was given.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Finish this run alone, whatever its age and wherever it was begun.
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
 }
 
 /// Pipelines to check.

@@ -9,10 +9,15 @@ pub mod environment;
 #[cfg_attr(not(target_family = "wasm"), path = "exit_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "exit_wasi.rs")]
 mod exit;
+pub mod finish;
 mod images;
 pub mod init;
+pub mod journal;
 mod lock;
 mod ls;
+#[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
+#[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
+mod machine;
 pub mod outputs;
 mod pipeline;
 mod playground;

@@ -1,7 +1,7 @@
 //! `run`, `plan`, `validate` and `schema`: what is done with a pipeline file.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{Format, RunArgs, ValidateArgs};
@@ -11,7 +11,7 @@ use super::outputs::Wanted;
 use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
-use super::{lock, outputs, playground, reports};
+use super::{journal, lock, outputs, playground, reports};
 use crate::engine::grants::Grants;
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
@@ -24,6 +24,7 @@ use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunName
 use crate::playground::Playground;
 use crate::report::model::DiagnosticReport;
 use crate::report::words;
+use crate::state::Header;
 use crate::step;
 
 /// Runs a pipeline.
@@ -35,13 +36,18 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
         Ok(Some(opened)) => opened,
         refused => return session.leave_unopened(refused.err(), arguments, "run"),
     };
+    session.begin_journal(
+        opened.context.world.cache.root(),
+        opened.header.clone(),
+        &opened.tasks,
+    );
     let exit = session
         .run(&opened.tasks, &opened.selected, &opened.context)
         .await;
     let mut report = session.report_of_run();
     match lock::write(
         arguments,
-        opened.locked,
+        opened.header.locked.is_some(),
         &opened.setting,
         &opened.context.world,
     ) {
@@ -56,9 +62,14 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
             report.worsen(&failure);
         }
     }
+    let earned = report.exit.map(|exit| exit.name);
     let left = session.leave(report, &wanted(arguments));
     if left != exit {
         session.printer.error(&ending(left));
+    }
+    // What a playground's run tells its own receiver, nobody else can.
+    if session.end_journal(Some(left) == earned, opened.playground.is_some()) {
+        session.printer.note(&ending(left));
     }
     let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
     if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
@@ -187,14 +198,14 @@ pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
 }
 
 /// A pipeline that is ready to run.
-struct Opened {
-    context: Context,
-    tasks: Tasks,
-    selected: Vec<bool>,
+pub(super) struct Opened {
+    pub(super) context: Context,
+    pub(super) tasks: Tasks,
+    pub(super) selected: Vec<bool>,
     grants: Grants,
     setting: Setting,
     playground: Option<Playground>,
-    locked: bool,
+    header: Header,
 }
 
 impl Opened {
@@ -254,9 +265,13 @@ async fn open(
                 .hinted("leave --lock out"),
         );
     }
-    let opened = prepare(arguments, access, session, &source, &document, run, inputs)?;
-    if playground.is_none() {
-        session.mind_signals()?;
+    let mut opened = prepare(arguments, access, session, &source, &document, run, inputs)?;
+    match &playground {
+        None => session.mind_signals()?,
+        Some(_) => {
+            let folder = playground_folder(session, &opened.header.run);
+            opened.header.playground = Some(folder.display().to_string());
+        }
     }
     Ok(Some(Opened {
         playground,
@@ -264,18 +279,23 @@ async fn open(
     }))
 }
 
-fn prepare(
+/// Makes a document that was read ready to run.
+///
+/// # Errors
+/// A file that it names can't be used, or what the arguments ask for does not fit.
+pub(super) fn prepare(
     arguments: &RunArgs,
     access: Access,
     session: &Session,
     source: &Source,
     document: &Document,
     run: RunNames,
-    inputs: std::collections::BTreeMap<String, String>,
+    inputs: BTreeMap<String, String>,
 ) -> Result<Opened, Failure> {
     let setting = Setting::of(source, document, &inputs)?;
     let lock = lock::read(arguments, &setting)?;
-    let locked = lock.is_some();
+    let locked = lock.as_ref().map(|lock| lock.images.clone());
+    let header = journal::header(arguments, session, source, &run, inputs, locked);
     let tasks = step::tasks(document, source)?;
     let selected = select(arguments, &tasks)?;
     let mut parts = setting::parts(source, document, &arguments.store, run)?;
@@ -289,13 +309,14 @@ fn prepare(
     outputs::grant(&mut grants, &session.environment);
     if let Some(file) = &arguments.lock {
         let path = file.display().to_string();
-        if locked {
+        if header.locked.is_some() {
             grants.read(path, "lock file");
         } else {
             grants.write(path, "lock file");
         }
     }
     let context = session.context(parts.build(&session.environment, &session.events)?);
+    grants.write(context.world.cache.root().display().to_string(), "journal");
     for (task, _) in tasks
         .steps
         .iter()
@@ -314,7 +335,7 @@ fn prepare(
         grants,
         setting,
         playground: None,
-        locked,
+        header,
     })
 }
 
@@ -353,14 +374,16 @@ async fn start_playground(
     }
     // From here on a signal may not end the process by itself: there is a folder to remove.
     session.mind_signals()?;
-    // A folder of this run alone: others on the machine have playgrounds too.
-    let folder = session
-        .environment
-        .temporary_folder()
-        .join(format!("shipgate-{}", run.id));
+    let folder = playground_folder(session, &run.id);
     playground::start(folder, &session.environment.clock)
         .await
         .map(Some)
+}
+
+/// Returns a folder for the playground of this run alone: others on the machine have playgrounds too.
+fn playground_folder(session: &Session, run: &str) -> PathBuf {
+    let folder = session.environment.temporary_folder();
+    folder.join(format!("shipgate-{run}"))
 }
 
 fn offered(names: &crate::playground::Names) -> PlaygroundNames {
@@ -395,7 +418,7 @@ fn wanted(arguments: &RunArgs) -> Wanted {
 }
 
 /// Says how a command without a run's closing lines ended.
-fn ending(exit: ExitCode) -> String {
+pub(super) fn ending(exit: ExitCode) -> String {
     format!("exit code {} ({})", exit.code(), exit.name())
 }
 

@@ -22,6 +22,8 @@ use crate::report::{Consumer, Emitter, Event, Finding, Mask, json, words};
 /// A reader that goes away (`shipgate … | head`) ends the output, not the run.
 pub struct Printer {
     decision: Decision,
+    /// Makes a renderer that has heard of no run.
+    renderer: Box<dyn Fn() -> Renderer + Send + Sync>,
     outlet: Mutex<Outlet>,
 }
 
@@ -133,10 +135,10 @@ impl Printer {
             style,
             ..
         } = decision;
-        let plain = || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
-        let ci = |system| Renderer::Ci(Box::new(CiRenderer::new(system, style, verbosity)));
-        let renderer = match form {
-            Form::Github => ci(System::Github(files)),
+        let plain = move || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
+        let ci = move |system| Renderer::Ci(Box::new(CiRenderer::new(system, style, verbosity)));
+        let renderer = move || match form {
+            Form::Github => ci(System::Github(files.clone())),
             Form::Gitlab => ci(System::Gitlab),
             Form::Json => Renderer::Json(Voice::new(style)),
             Form::Live => LiveRenderer::on_stderr(style, verbosity)
@@ -146,12 +148,28 @@ impl Printer {
         Self {
             decision,
             outlet: Mutex::new(Outlet {
-                renderer,
+                renderer: renderer(),
                 stdout,
                 stderr,
                 stdout_closed: false,
                 stream_error: None,
             }),
+            renderer: Box::new(renderer),
+        }
+    }
+
+    /// Takes up another run, of which these events were told by another process. The mask is to be set
+    /// anew: each run has its own secrets.
+    pub fn take_up(&self, events: &[Event]) {
+        let mut outlet = self.outlet();
+        outlet.renderer = (self.renderer)();
+        for event in events {
+            match &mut outlet.renderer {
+                Renderer::Json(_) => {}
+                Renderer::Live(live) => live.recall(event),
+                Renderer::Ci(ci) => ci.recall(event),
+                Renderer::Plain(plain) => drop(plain.render(event)),
+            }
         }
     }
 

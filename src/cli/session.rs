@@ -1,24 +1,28 @@
 //! One command from its begin to its last line: who listens, who may interrupt, what is written at the end.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::TalkArgs;
 use super::environment::Environment;
+use super::journal::Keeper;
 use super::printer::{Decision, Form, Printer};
 use super::reports::Preparation;
 use super::signals;
 use super::terminal::Terminal;
 use crate::engine::cancel::Cancel;
 use crate::engine::plan::place;
-use crate::engine::run::run;
+use crate::engine::run::{Stopped, resume, run};
 use crate::engine::task::{Task, Tasks};
-use crate::engine::world::{Context, World};
+use crate::engine::world::{Context, State, World};
 use crate::failure::Failure;
+use crate::net::Record;
 use crate::outcome::ExitCode;
 use crate::report::event::{HostRequests, StepLine};
 use crate::report::fanout::SharedSummary;
-use crate::report::{Consumer as _, Detail, Emitter, Fanout, Mask, NoMask, Report};
+use crate::report::{Consumer as _, Detail, Emitter, Event, Fanout, Mask, NoMask, Report};
 
 /// What every command has: the environment, a voice, ears and a brake.
 pub struct Session {
@@ -34,6 +38,8 @@ pub struct Session {
     pub(super) refusal: ExitCode,
     /// What the report says that no event told.
     pub(super) preparation: Preparation,
+    /// Writes down what happens.
+    pub(super) journal: Arc<Keeper>,
     summary: Arc<SharedSummary>,
     mask: Arc<dyn Mask>,
 }
@@ -47,7 +53,12 @@ impl Session {
         let files = Arc::new(move |file: &str| roots.file_of_project(file));
         let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));
         let summary = Arc::new(SharedSummary::default());
-        let listeners = Fanout::new().with(printer.clone()).with(summary.clone());
+        let journal = Arc::new(Keeper::default());
+        // The journal first: what others are told of must be written down by then.
+        let listeners = Fanout::new()
+            .with(journal.clone())
+            .with(printer.clone())
+            .with(summary.clone());
         let preparation = Preparation {
             began: environment.clock.now().to_string(),
             ..Preparation::default()
@@ -59,6 +70,7 @@ impl Session {
             cancel: Cancel::new(),
             refusal: ExitCode::Done,
             preparation,
+            journal,
             summary,
             mask: Arc::new(NoMask),
         }
@@ -103,19 +115,53 @@ impl Session {
             at: self.environment.clock.now().to_string(),
             steps: lines(tasks),
         });
-        let exit = tokio::select! {
-            exit = run(tasks, selected, context) => exit,
-            () = self.printer.keep_ticking(&self.events) => ExitCode::Unexpected,
-        };
-        self.events.emit(Detail::RequestsCounted {
-            hosts: requests(context),
-        });
-        let first = context.world.state.first_failure();
+        let exit = self.minding(run(tasks, selected, context)).await;
+        self.conclude(exit, requests(context), &context.world.state);
+        exit
+    }
+
+    /// Runs what a stopped run has left, tells its end, and returns the exit code of the whole run.
+    pub async fn resume(
+        &self,
+        tasks: &Tasks,
+        selected: &[bool],
+        stopped: &Stopped,
+        context: &Context,
+    ) -> ExitCode {
+        let exit = self
+            .minding(resume(tasks, selected, stopped, context))
+            .await;
+        self.conclude(exit, requests(context), &context.world.state);
+        exit
+    }
+
+    /// Tells the end of a run.
+    pub fn conclude(&self, exit: ExitCode, asked: Vec<HostRequests>, state: &State) {
+        let before = self.journal.course();
+        let hosts = sum(before.requests().iter().cloned().chain(asked));
+        self.events.emit(Detail::RequestsCounted { hosts });
+        let first = state.first_failure();
         self.events.emit(Detail::RunFinished {
             exit,
             reason: first.map(|first| first.failure.summary()),
         });
-        exit
+    }
+
+    /// Takes up another run, of which these events were told by another process. It began this long ago.
+    pub fn take_up(&mut self, events: &[Event], ago: Duration) {
+        self.journal.follow(events);
+        self.printer.take_up(events);
+        self.summary.restart(events);
+        self.events = self.events.of_run_begun(ago);
+    }
+
+    /// Lets bars move and the journal show that the run goes on, while it does.
+    async fn minding(&self, work: impl Future<Output = ExitCode>) -> ExitCode {
+        tokio::select! {
+            exit = work => exit,
+            () = self.printer.keep_ticking(&self.events) => ExitCode::Unexpected,
+            () = self.journal.keep_alive(&self.printer) => ExitCode::Unexpected,
+        }
     }
 
     /// Returns an emitter for a rehearsal: waits and warnings are told; images are put into the report alone,
@@ -135,6 +181,12 @@ impl Session {
     #[must_use]
     pub fn heard(&self) -> Report {
         self.summary.report()
+    }
+
+    /// Returns the mask, for whoever keeps it.
+    #[must_use]
+    pub fn mask_in_use(&self) -> Arc<dyn Mask> {
+        Arc::clone(&self.mask)
     }
 
     /// Returns the mask of whatever leaves the program.
@@ -171,25 +223,38 @@ fn unwritten(error: std::io::Error) -> Failure {
         .caused_by(error.to_string())
 }
 
-/// Sums up the requests of a run by host and port.
+/// Returns the requests of a run, one entry each.
 fn requests(context: &Context) -> Vec<HostRequests> {
+    let records = context.world.http.log().records();
+    let entry = |record: &Record| {
+        let answered = record
+            .status
+            .is_some_and(|status| status < 500 && status != 429);
+        HostRequests {
+            host: place(&record.url),
+            requests: 1,
+            failed: u64::from(record.error.is_some() || !answered),
+            received: record.body_bytes,
+        }
+    };
+    records.iter().map(entry).collect()
+}
+
+/// Sums up requests by host and port.
+fn sum(entries: impl IntoIterator<Item = HostRequests>) -> Vec<HostRequests> {
     let mut hosts: BTreeMap<String, HostRequests> = BTreeMap::new();
-    for record in context.world.http.log().records() {
-        let host = place(&record.url);
-        let sum = hosts.entry(host.clone()).or_insert(HostRequests {
-            host,
-            requests: 0,
-            failed: 0,
-            received: 0,
-        });
-        sum.requests += 1;
-        sum.failed += u64::from(
-            record.error.is_some()
-                || record
-                    .status
-                    .is_none_or(|status| status >= 500 || status == 429),
-        );
-        sum.received += record.body_bytes;
+    for entry in entries {
+        match hosts.entry(entry.host.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(entry);
+            }
+            Entry::Occupied(mut place) => {
+                let sum = place.get_mut();
+                sum.requests += entry.requests;
+                sum.failed += entry.failed;
+                sum.received += entry.received;
+            }
+        }
     }
     hosts.into_values().collect()
 }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -38,10 +39,14 @@ impl Webhook {
     }
 
     /// Posts the notice. All attempts have the same `webhook-id`, by which a receiver tells a
-    /// second delivery from a second event.
+    /// second delivery from a second event, also one of a process that finishes a killed run.
     pub async fn send(&self, client: &net::Client, clock: &Clock, notice: &Notice) -> Outcome {
         let body = WebhookBody::of(notice).to_bytes();
-        let id = id(&notice.run, &body);
+        let undated = Notice {
+            at: Timestamp::UNIX_EPOCH,
+            ..notice.clone()
+        };
+        let id = id(&notice.run, &WebhookBody::of(&undated).to_bytes());
         let headers = || {
             let mut headers = self.headers.clone();
             let texts = [

@@ -178,7 +178,7 @@ impl KeyFile {
             move |source| PlaygroundError::Key { path, source }
         };
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
-        let path = folder.join("playground.pub");
+        let path = folder.join(KEY);
         let file = Self { folder, path };
         OpenOptions::new()
             .write(true)
@@ -192,8 +192,16 @@ impl KeyFile {
 
 impl Drop for KeyFile {
     fn drop(&mut self) {
-        // A leftover harms nobody, and there is nobody to tell.
-        let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_dir(&self.folder);
+        forget(&self.folder);
     }
 }
+
+/// Removes what a playground keeps in its folder, and the folder unless it holds something else.
+pub fn forget(folder: &Path) {
+    // A leftover harms nobody, and there is nobody to tell.
+    let _ = std::fs::remove_file(folder.join(KEY));
+    let _ = std::fs::remove_dir(folder);
+}
+
+/// The name of the file with the public key.
+const KEY: &str = "playground.pub";

@@ -55,6 +55,13 @@ impl SharedSummary {
         let summary = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         summary.report().clone()
     }
+
+    /// Begins anew, with what has happened so far.
+    pub fn restart(&self, events: &[Event]) {
+        let mut summary = Summary::new();
+        events.iter().for_each(|event| summary.apply(event));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+    }
 }
 
 impl Consumer for SharedSummary {

@@ -1,68 +1,174 @@
-//! Signals as they really come: SIGINT and then SIGTERM from one system, SIGTERM alone from
-//! another, a second SIGINT from an impatient person.
+//! Signals as they really come, and what is left of a run that was killed all the same.
 //!
-//! GitHub leaves 7.5 s between SIGINT and SIGTERM and 2.5 s more before it kills. Nothing here
-//! depends on the length of the pauses, so they are short.
+//! GitHub sends SIGINT, 7.5 s later SIGTERM, and kills 2.5 s after that; only the step's entry process
+//! gets them. Another system sends SIGTERM alone, an impatient person a second SIGINT, and a machine that
+//! runs out of memory nothing but the kill.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+use tokio::time::Instant;
+
 use crate::harness::{
-    Answer, Image, Proxy, Registry, Running, Sandbox, Service, Signal, Signer, wait_for,
+    Answer, Image, PATIENCE, Proxy, Registry, Running, Sandbox, Service, Signal, Signer, pause,
+    wait_for, wait_within,
 };
 
-/// A run that hangs in its step `stuck`, and the receiver that `finally` tells.
+/// When GitHub sends SIGTERM and when it kills, from its SIGINT on.
+const TERMINATED: Duration = Duration::from_millis(7_500);
+const KILLED: Duration = Duration::from_secs(10);
+
+/// Somebody to tell, who may be deaf, or hold back the answer.
+pub struct Receiver {
+    service: Service,
+    mood: Arc<AtomicU8>,
+}
+
+impl Receiver {
+    const ANSWERS: u8 = 0;
+    const DEAF: u8 = 1;
+    const HOLDS: u8 = 2;
+
+    /// Starts a receiver that takes every notice.
+    pub fn start() -> Self {
+        Self::of_mood(Self::ANSWERS)
+    }
+
+    fn of_mood(mood: u8) -> Self {
+        let mood = Arc::new(AtomicU8::new(mood));
+        let heard = Arc::clone(&mood);
+        let service = Service::start(move |request| {
+            if request.target.starts_with("/gone") {
+                return Answer::text(404, &format!("no hook at {}", request.target));
+            }
+            let held = || heard.load(Ordering::SeqCst) == Self::HOLDS;
+            let _ = wait_within(PATIENCE, || (!held()).then_some(()));
+            match heard.load(Ordering::SeqCst) {
+                Self::ANSWERS => Answer::text(200, "taken"),
+                _ => Answer::Silence,
+            }
+        });
+        Self { service, mood }
+    }
+
+    fn answer_from_now_on(&self) {
+        self.mood.store(Self::ANSWERS, Ordering::SeqCst);
+    }
+
+    /// Returns the URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        self.service.url(path)
+    }
+
+    /// Returns the notices that came so far, whether they were answered or not.
+    pub fn notices(&self) -> Vec<Value> {
+        let requests = self.service.requests();
+        let body = |body: &Vec<u8>| serde_json::from_slice(body).unwrap();
+        requests.iter().map(|request| body(&request.body)).collect()
+    }
+
+    fn wait_for_notice(&self) {
+        wait_for("the receiver to be asked", || {
+            (!self.notices().is_empty()).then_some(())
+        });
+    }
+}
+
+/// A run that hangs in its step `stuck`, or in the one of `finally`, and the receiver that `finally` tells.
 struct Stuck {
     sandbox: Sandbox,
-    sink: Service,
+    receiver: Receiver,
     // Kept so that the step goes on hanging.
     silent: Service,
+    in_finally: bool,
 }
 
 impl Stuck {
     /// Makes a pipeline whose step is this verb; `{silent}` becomes the address that never answers.
-    fn in_step(verb: &str) -> Self {
-        let silent = Service::start(|_| Answer::Silence);
-        let sink = Service::constant(200, "");
+    fn in_step(verb: &str, mood: u8) -> Self {
+        let silent = Service::start(|request| match request.target.as_str() {
+            "/good" => Answer::text(200, ""),
+            _ => Answer::Silence,
+        });
+        let receiver = Receiver::of_mood(mood);
         let sandbox = Sandbox::new();
         let address = silent.address();
         sandbox.write("k.pub", KEY);
         sandbox.write(
             "p.yml",
             format!(
-                "version: 1\nname: stuck\nimages:\n  web: \"{address}/acme/web:v1\"\ntrust:\n  signers:\n    ops: {{key: k.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - id: stuck\n    {}\nfinally:\n  - notify: {{webhook: {{url: \"{}\"}}, on: [failure, success, cancelled]}}\n",
+                "version: 1\nname: stuck\nimages:\n  web: \"{address}/acme/web:v1\"\ntrust:\n  signers:\n    ops: {{key: k.pub}}\n  images:\n    \"{address}/**\": {{signed-by: ops}}\nsteps:\n  - id: stuck\n    {}\nfinally:\n  - id: tell\n    notify: {{webhook: {{url: \"{}\"}}, on: [always]}}\n",
                 verb.replace("{silent}", &address),
-                sink.url("/told"),
+                receiver.url("/told"),
             ),
         );
         Self {
             sandbox,
-            sink,
+            receiver,
             silent,
+            in_finally: verb == PASSES,
         }
     }
 
-    /// Makes a pipeline whose gate hangs and whose `finally` tells this receiver.
-    fn telling(receiver: &Service) -> Self {
-        let stuck = Self::in_step(STEPS[3]);
-        let path = stuck.sandbox.path().join("p.yml");
-        let document = std::fs::read_to_string(path).unwrap();
-        let told = document.replace(&stuck.sink.url("/told"), &receiver.url("/told"));
-        stuck.sandbox.write("p.yml", told);
-        stuck
-    }
-
-    /// Starts the run and returns once its step waits for the silent address.
+    /// Starts the run and returns once it hangs.
     fn start(&self) -> Running {
-        let running = self.sandbox.start(["run", "p.yml", "--verbose"]);
+        let running = self
+            .sandbox
+            .start(["run", "p.yml", "--verbose", "--report", "out"]);
         self.wait_until_it_hangs();
         running
     }
 
     fn wait_until_it_hangs(&self) {
-        wait_for("the silent service to be asked", || {
-            (!self.silent.requests().is_empty()).then_some(())
-        });
+        if self.in_finally {
+            self.receiver.wait_for_notice();
+        } else {
+            wait_for("the silent service to be asked", || {
+                (!self.silent.requests().is_empty()).then_some(())
+            });
+        }
     }
+
+    /// Runs `finish`, which must end all that is left.
+    fn finish(&self) {
+        let finished = self.sandbox.run(["finish"]).expect(0);
+        finished.says("nothing is left open, exit code 0 (done)");
+        self.assert_nothing_is_open();
+    }
+
+    fn assert_nothing_is_open(&self) {
+        assert_eq!(leftovers(self.sandbox.path()), [""; 0]);
+        self.sandbox
+            .run(["finish"])
+            .expect(0)
+            .says("nothing to finish");
+    }
+
+    fn report(&self) -> Value {
+        report(&self.sandbox)
+    }
+}
+
+/// Returns the report in the folder `out`.
+pub fn report(sandbox: &Sandbox) -> Value {
+    let text = std::fs::read(sandbox.path().join("out/report.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Returns the files below a folder that only a run under way may have: journals, locks and parts.
+pub fn leftovers(folder: &Path) -> Vec<String> {
+    let files = super::preload::files(folder).into_iter();
+    let names = files.map(|(path, _)| path.display().to_string());
+    names
+        .filter(|name| {
+            ["/runs/", "/partial/", ".part", ".lock", ".clock"]
+                .iter()
+                .any(|mark| name.contains(mark))
+        })
+        .collect()
 }
 
 /// A key that nothing is signed with.
@@ -80,77 +186,192 @@ const STEPS: [&str; 5] = [
     "notify: {webhook: {url: \"http://{silent}/hook\"}, on: [success], required: true}",
 ];
 
-#[test]
-fn an_interrupt_cancels_every_step_and_finally_still_runs() {
-    for verb in STEPS {
-        let stuck = Stuck::in_step(verb);
-        let running = stuck.start();
-        running.signal(Signal::Interrupt);
-        running.finish().expect(70);
-        assert_eq!(told(&stuck.sink), 1, "{verb}");
-    }
-}
+/// A step that passes, so that the run hangs in `finally`.
+const PASSES: &str = "gate: {within: 60s, every: 50ms, probes: {page: {http: {url: \"http://{silent}/good\", status: 200}}}}";
 
-#[test]
-fn a_terminate_after_the_interrupt_changes_nothing() {
-    for verb in STEPS {
-        let stuck = Stuck::in_step(verb);
-        let mut running = stuck.start();
-        running.signal(Signal::Interrupt);
-        if !running.ends_within(Duration::from_millis(100)) {
-            running.signal(Signal::Terminate);
+/// Runs cases side by side: most of what they do is waiting.
+fn side_by_side(cases: Vec<(String, Box<dyn FnOnce() + Send + '_>)>) {
+    std::thread::scope(|scope| {
+        for (name, case) in cases {
+            // A case that fails is named by its thread.
+            let thread = std::thread::Builder::new().name(name);
+            thread.spawn_scoped(scope, case).unwrap();
         }
-        running.finish().expect(70);
-        assert_eq!(told(&stuck.sink), 1, "{verb}");
-    }
+    });
+}
+
+/// Returns a case for each step that a run may hang in, the one of `finally` being the last.
+fn in_every_step(name: &str, case: fn(&str)) -> Vec<(String, Box<dyn FnOnce() + Send>)> {
+    let verbs = STEPS.into_iter().chain([PASSES]);
+    verbs
+        .map(|verb| {
+            let step = if verb == PASSES { "finally" } else { verb };
+            let step = step.split(':').next().unwrap();
+            let case: Box<dyn FnOnce() + Send> = Box::new(move || case(verb));
+            (format!("{name} in {step}"), case)
+        })
+        .collect()
 }
 
 #[test]
-fn a_terminate_alone_cancels_too() {
-    let stuck = Stuck::in_step(STEPS[3]);
-    let running = stuck.start();
+fn signals_with_the_timing_of_github() {
+    let mut cases = in_every_step("receivers answer", receivers_answer);
+    cases.extend(in_every_step("a receiver is deaf", a_receiver_is_deaf));
+    cases.extend(in_every_step("a crash", a_crash));
+    side_by_side(cases);
+}
+
+/// The run ends by itself, before anybody loses patience.
+fn receivers_answer(verb: &str) {
+    let mood = if verb == PASSES {
+        Receiver::HOLDS
+    } else {
+        Receiver::ANSWERS
+    };
+    let stuck = Stuck::in_step(verb, mood);
+    let mut running = stuck.start();
+    running.signal(Signal::Interrupt);
+    stuck.receiver.answer_from_now_on();
+    assert!(running.ends_within(TERMINATED), "it needs a SIGTERM");
+    running.finish().expect(70).says("webhook: delivered");
+    let status = if verb == PASSES {
+        "passed"
+    } else {
+        "cancelled"
+    };
+    let [notice] = &stuck.receiver.notices()[..] else {
+        panic!("one notice, not {:?}", stuck.receiver.notices());
+    };
+    assert_eq!(notice["status"], status);
+    assert_eq!(stuck.report()["exit"]["name"], "cancelled");
+    stuck.assert_nothing_is_open();
+}
+
+/// `finally` is cut in time, and what it could not do is done by `finish`.
+fn a_receiver_is_deaf(verb: &str) {
+    let stuck = Stuck::in_step(verb, Receiver::DEAF);
+    let mut running = stuck.start();
+    let interrupted = Instant::now();
+    running.signal(Signal::Interrupt);
+    assert!(
+        !running.ends_within(TERMINATED),
+        "a deaf receiver is given up before the time is over"
+    );
     running.signal(Signal::Terminate);
-    running.finish().expect(70);
-    assert_eq!(told(&stuck.sink), 1);
+    let left = KILLED.saturating_sub(interrupted.elapsed());
+    assert!(running.ends_within(left), "it would have been killed");
+    running
+        .finish()
+        .expect(70)
+        .says("left open: tell")
+        .says("`shipgate finish` does what is left");
+    let report = stuck.report();
+    assert_eq!(report["exit"]["code"], 70);
+    assert_eq!(step(&report, "tell")["outcome"], "cancelled");
+    assert_eq!(leftovers(stuck.sandbox.path()).len(), 1, "the journal");
+
+    let before = stuck.receiver.notices().len();
+    stuck.receiver.answer_from_now_on();
+    stuck.finish();
+    let notices = stuck.receiver.notices();
+    assert_eq!(notices.len(), before + 1, "exactly one notice is delivered");
+    let status = if verb == PASSES {
+        "passed"
+    } else {
+        "cancelled"
+    };
+    assert_eq!(notices.last().unwrap()["status"], status);
+    let report = stuck.report();
+    assert_eq!(report["exit"]["code"], 70);
+    assert_eq!(step(&report, "tell")["outcome"], "passed");
+}
+
+/// The kill comes at once, so `finish` does all that is left.
+fn a_crash(verb: &str) {
+    let mood = if verb == PASSES {
+        Receiver::DEAF
+    } else {
+        Receiver::ANSWERS
+    };
+    let stuck = Stuck::in_step(verb, mood);
+    let running = stuck.start();
+    running.signal(Signal::Kill);
+    assert_eq!(running.finish().status.code(), None);
+    assert_eq!(leftovers(stuck.sandbox.path()).len(), 1, "the journal");
+    let before = stuck.receiver.notices().len();
+    stuck.receiver.answer_from_now_on();
+    stuck.finish();
+    let notices = stuck.receiver.notices();
+    assert_eq!(notices.len(), before + 1);
+    let (status, stuck_step) = if verb == PASSES {
+        ("passed", "passed")
+    } else {
+        ("cancelled", "cancelled")
+    };
+    assert_eq!(notices.last().unwrap()["status"], status);
+    let report = stuck.report();
+    assert_eq!(report["exit"]["name"], "cancelled");
+    assert_eq!(step(&report, "stuck")["outcome"], stuck_step);
+    assert_eq!(step(&report, "tell")["outcome"], "passed");
+}
+
+/// Returns a step of a report.
+pub fn step<'a>(report: &'a Value, id: &str) -> &'a Value {
+    let steps = report["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["id"] == id).unwrap()
 }
 
 #[test]
 fn signals_while_finally_runs_do_not_cut_it_short() {
-    for second in [Signal::Terminate, Signal::Interrupt] {
-        // The receiver takes its time, as a busy one does.
-        let slow = Service::start(|_| {
-            crate::harness::pause(Duration::from_millis(50));
-            Answer::text(200, "")
-        });
-        let stuck = Stuck::telling(&slow);
-        let mut running = stuck.start();
-        running.signal(Signal::Interrupt);
-        wait_for("the receiver to be told", || {
-            (!slow.requests().is_empty()).then_some(())
-        });
-        if !running.ends_within(Duration::ZERO) {
-            running.signal(second);
-        }
-        running.finish().expect(70).says("webhook: delivered");
-    }
+    let mut cases = in_every_step("SIGTERM", |verb| {
+        after_the_interrupt(verb, Signal::Terminate)
+    });
+    cases.extend(in_every_step("SIGINT", |verb| {
+        after_the_interrupt(verb, Signal::Interrupt)
+    }));
+    side_by_side(cases);
+}
+
+fn after_the_interrupt(verb: &str, second: Signal) {
+    // The receiver takes its time, as a busy one does: the run can't end before the second signal.
+    let stuck = Stuck::in_step(verb, Receiver::HOLDS);
+    let running = stuck.start();
+    running.signal(Signal::Interrupt);
+    stuck.receiver.wait_for_notice();
+    running.signal(second);
+    // Nothing shows that a signal changed nothing but the time that goes by.
+    pause(Duration::from_millis(50));
+    stuck.receiver.answer_from_now_on();
+    running.finish().expect(70).says("webhook: delivered");
+    assert_eq!(stuck.receiver.notices().len(), 1);
+}
+
+#[test]
+fn a_terminate_alone_cancels_too() {
+    let stuck = Stuck::in_step(STEPS[3], Receiver::ANSWERS);
+    let running = stuck.start();
+    running.signal(Signal::Terminate);
+    running.finish().expect(70);
+    assert_eq!(stuck.receiver.notices().len(), 1);
 }
 
 #[test]
 fn a_second_ctrl_c_aborts() {
-    let deaf = Service::start(|_| Answer::Silence);
-    let stuck = Stuck::telling(&deaf);
+    let stuck = Stuck::in_step(STEPS[3], Receiver::DEAF);
     let mut running = stuck.sandbox.start_on_terminal("run p.yml");
     stuck.wait_until_it_hangs();
     running.press_interrupt();
-    wait_for("the deaf receiver to be asked", || {
-        (!deaf.requests().is_empty()).then_some(())
-    });
+    stuck.receiver.wait_for_notice();
     running.press_interrupt();
     assert!(
         running.ends_within(Duration::from_secs(5)),
         "an abort does not wait for the receiver"
     );
     running.finish().expect(70);
+    // Whoever is impatient may change their mind.
+    stuck.receiver.answer_from_now_on();
+    stuck.finish();
+    assert_eq!(stuck.receiver.notices().len(), 2);
 }
 
 #[test]
@@ -179,11 +400,4 @@ fn an_interrupt_in_the_middle_of_a_blob_leaves_a_cache_that_the_next_run_uses() 
     super::preload::assert_whole(&sandbox.cache());
     sandbox.run(["p.yml"]).expect(0);
     super::preload::assert_whole(&sandbox.cache());
-}
-
-fn told(sink: &Service) -> usize {
-    sink.requests()
-        .iter()
-        .filter(|r| r.target == "/told")
-        .count()
 }

@@ -1,0 +1,434 @@
+//! `finish`: ends what killed runs left open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::args::{FinishArgs, RunArgs, StoreArgs};
+use super::clients::{Access, open_cache};
+use super::document::{self, document};
+use super::machine;
+use super::outputs::Wanted;
+use super::pipeline::{Opened, ending, prepare};
+use super::reports::Preparation;
+use super::session::Session;
+use crate::engine::Urgency;
+use crate::engine::run::{KILLED, Stopped};
+use crate::engine::world::State;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+use crate::pipeline::mask::Mask;
+use crate::pipeline::{Mode, RunNames, Source};
+use crate::report::event::StepOutcome;
+use crate::report::{Detail, words};
+use crate::state::{self, Claim, Course, Found, Header};
+
+/// After this long nobody waits for what a killed run has to say, and it may be wrong by then.
+const TOO_OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Finishes the dead runs of a cache, the oldest first.
+///
+/// # Errors
+/// The cache can't be read, or holds no run of the id that was given. What can't be finished is told,
+/// and is an exit code.
+pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<ExitCode, Failure> {
+    let cache = open_cache(arguments.cache.clone(), Access::Look, &session.environment);
+    // Nothing was to be fetched.
+    let cache = cache.map_err(|failure| match failure.exit {
+        ExitCode::PreloadFailed => Failure {
+            exit: ExitCode::Unexpected,
+            ..failure
+        },
+        _ => failure,
+    })?;
+    // Each run goes to the folder that it was begun in.
+    let here = machine::folder();
+    let absolute = |path: &Path| match &here {
+        Some(here) => Path::new(here).join(path),
+        None => path.to_owned(),
+    };
+    let place = Place {
+        cache: absolute(cache.root()),
+        report: arguments.report.as_deref().map(absolute),
+        named: arguments.run.is_some(),
+    };
+    let folder = place.cache.join(state::FOLDER);
+    let unreadable = |error: state::JournalError| {
+        let message = format!("the journals in {} can't be read", folder.display());
+        Failure::explained(ExitCode::Unexpected, message, &error)
+    };
+    state::sweep(&folder).map_err(unreadable)?;
+    let runs = chosen(state::list(&folder).map_err(unreadable)?, arguments)?;
+    session.mind_signals()?;
+
+    let mut exit = ExitCode::Done;
+    let mut found = false;
+    for (run, path) in runs {
+        if session.cancel.urgency() > Urgency::None {
+            exit = exit.worse(ExitCode::Cancelled);
+            break;
+        }
+        match claim(&run, &path, session).await {
+            Ok(Claim::Gone) => continue,
+            Ok(Claim::Alive) => {
+                session.printer.note(&format!(
+                    "run {run} goes on, or is being finished: left alone"
+                ));
+                continue;
+            }
+            Ok(Claim::Dead(dead)) => match one(*dead, &place, session).await {
+                Ok(ended) => exit = exit.worse(ended),
+                Err(failure) => exit = exit.worse(refuse(&failure, session)),
+            },
+            Err(failure) => exit = exit.worse(refuse(&failure, session)),
+        }
+        found = true;
+        if let Some(here) = &here {
+            // Where that fails, every path is absolute already.
+            let _ = machine::enter(here);
+        }
+    }
+    let closing = match (found, exit) {
+        (false, ExitCode::Done) => format!("nothing to finish in {}", place.cache.display()),
+        (_, ExitCode::Done) => format!("nothing is left open, {}", ending(exit)),
+        _ => ending(exit),
+    };
+    if found {
+        // The last line names the exit code, and that of the run stands above.
+        session.printer.error(&closing);
+    } else {
+        session.printer.note(&closing);
+    }
+    Ok(exit)
+}
+
+/// What is the same for every run.
+struct Place {
+    cache: PathBuf,
+    /// The folder of `--report`.
+    report: Option<PathBuf>,
+    /// Whether the run was named.
+    named: bool,
+}
+
+fn chosen(
+    runs: Vec<(String, PathBuf)>,
+    arguments: &FinishArgs,
+) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let Some(wanted) = &arguments.run else {
+        return Ok(runs);
+    };
+    let known: Vec<String> = runs.iter().map(|(run, _)| run.clone()).collect();
+    let one: Vec<_> = runs.into_iter().filter(|(run, _)| run == wanted).collect();
+    if one.is_empty() {
+        let message = format!("there is no journal of run {wanted}");
+        let hint = match &known[..] {
+            [] => "it is over and left nothing open, or had another cache: name that with --cache"
+                .into(),
+            known => format!("the journals are those of {}", known.join(", ")),
+        };
+        return Err(Failure::new(ExitCode::Usage, message).hinted(hint));
+    }
+    Ok(one)
+}
+
+async fn claim(run: &str, path: &Path, session: &Session) -> Result<Claim, Failure> {
+    let waiting = |time| {
+        let time = words::duration(time);
+        session.printer.note(&format!(
+            "run {run} may go on: watching its journal for {time}"
+        ));
+    };
+    tokio::select! {
+        claim = state::claim(path, waiting) => claim.map_err(|error| {
+            Failure::explained(ExitCode::Unexpected, unfinished(run), &error)
+        }),
+        () = session.cancel.reached(Urgency::Cancel) => Err(
+            Failure::new(ExitCode::Cancelled, unfinished(run)).caused_by("finishing was cancelled")
+        ),
+    }
+}
+
+fn unfinished(run: &str) -> String {
+    format!("run {run} is not finished")
+}
+
+fn refuse(failure: &Failure, session: &Session) -> ExitCode {
+    session.printer.failure(failure);
+    failure.exit
+}
+
+/// Finishes one run, and returns what that came to.
+async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCode, Failure> {
+    let Found {
+        journal,
+        header,
+        events,
+    } = dead;
+    let run = header.run.clone();
+    if let Some(folder) = &header.folder {
+        machine::enter(folder).map_err(|error| {
+            Failure::new(ExitCode::Unexpected, unfinished(&run))
+                .caused_by(format!("the folder {folder} can't be entered: {error}"))
+                .hinted(give_up(journal.path()))
+        })?;
+    }
+    let here = machine::boot();
+    if !place.named && here.is_some() && here != header.boot {
+        let message = format!(
+            "run {run} was begun elsewhere, or before this machine was started: its journal is left alone"
+        );
+        let hint = format!(
+            "if you know where it comes from: `shipgate finish --run {run}`; otherwise remove {}",
+            journal.path().display()
+        );
+        session.printer.warning(&message, Some(&hint));
+        return Ok(ExitCode::Done);
+    }
+    let mut course = Course::default();
+    events.iter().for_each(|event| course.apply(event));
+    session.preparation = Preparation {
+        began: header.at.clone(),
+        run: run.clone(),
+        files: vec![header.file.clone()],
+        ..Preparation::default()
+    };
+    let Some(started) = course.started() else {
+        clean_up(&header);
+        let removed = journal.remove();
+        session.printer.note(&format!(
+            "run {run} was killed before its first step: nothing to finish"
+        ));
+        return removed
+            .map(|()| ExitCode::Done)
+            .map_err(|error| Failure::explained(ExitCode::Unexpected, unfinished(&run), &error));
+    };
+    let ago = since(started, session).max(course.last());
+    let lost = lost(&header, ago.saturating_sub(course.last()), place.named);
+
+    let opened = match lost {
+        Some(_) => {
+            session.take_up(&events, ago);
+            None
+        }
+        None => Some(
+            open(&header, place, session, |session| {
+                session.take_up(&events, ago);
+            })
+            .map_err(|failure| {
+                let hint = failure.hint.clone();
+                let advice = give_up(journal.path());
+                failure.hinted(hint.map_or(advice.clone(), |hint| format!("{hint}\n{advice}")))
+            })?,
+        ),
+    };
+    session.journal.keep(journal, session.mask_in_use());
+    let stopped = course.stopped();
+    let settled = course.settled();
+    let left = match &settled {
+        Some((done, _)) => course.left().into_iter().filter(|id| id != done).collect(),
+        None => course.left(),
+    };
+    let pipeline = session.heard().pipeline;
+    session.events.emit(Detail::RunResumed {
+        name: pipeline,
+        run: run.clone(),
+        at: session.environment.clock.now().to_string(),
+        during: stopped.during.as_ref().map(|(id, _)| id.clone()),
+        left: if lost.is_some() { Vec::new() } else { left },
+    });
+    if let Some((id, took)) = settled {
+        // The receiver has the notice; only the word that the step ended is missing.
+        tell_end(&id, StepOutcome::Passed, took, session);
+    }
+    match (opened, lost) {
+        (Some(opened), _) => {
+            let world = &opened.context.world;
+            let course = session.journal.course();
+            course.restore(&world.state);
+            for (name, image) in header.locked.iter().flatten() {
+                world.images.recall(name, &image.reference, image.digest);
+            }
+            course.recall(&world.images);
+            session
+                .resume(&opened.tasks, &opened.selected, &stopped, &opened.context)
+                .await;
+        }
+        (None, reason) => close(&stopped, reason.unwrap_or(KILLED), session),
+    }
+    clean_up(&header);
+    Ok(leave(&header, place, session))
+}
+
+/// Writes what is left of a run and closes its journal if nothing more is to be done.
+fn leave(header: &Header, place: &Place, session: &Session) -> ExitCode {
+    let report = session.report_of_run();
+    let earned = report.exit.map(|exit| exit.name);
+    let folder = || header.options.report.as_ref().map(PathBuf::from);
+    let wanted = Wanted {
+        report: place.report.clone().or_else(folder),
+        lock: header.options.lock.as_ref().map(PathBuf::from),
+        plan: None,
+    };
+    let written = Some(session.leave(report, &wanted)) == earned;
+    let course = session.journal.course();
+    session.end_journal(written, false);
+    if !written {
+        ExitCode::Unexpected
+    } else if course.left().is_empty() {
+        ExitCode::Done
+    } else if course.owes_a_notice() {
+        ExitCode::NotifyFailed
+    } else {
+        ExitCode::Cancelled
+    }
+}
+
+/// Returns why nothing of a run is done any more, if that is so.
+fn lost(header: &Header, age: Duration, named: bool) -> Option<&'static str> {
+    if header.playground.is_some() {
+        Some("it went to the playground, which died with the run")
+    } else if age > TOO_OLD && !named {
+        Some("the run was killed more than a day ago")
+    } else {
+        None
+    }
+}
+
+/// Reads the document as the run had it, with the secrets of today, and makes it ready to run.
+fn open(
+    header: &Header,
+    place: &Place,
+    session: &mut Session,
+    take_up: impl FnOnce(&mut Session),
+) -> Result<Opened, Failure> {
+    let invalid = |exit, cause: &str| Failure::new(exit, unfinished(&header.run)).caused_by(cause);
+    let source = Source::from_bytes(header.file.clone(), header.document.as_bytes())
+        .map_err(|found| invalid(ExitCode::PipelineInvalid, &found.message))?;
+    let run = RunNames {
+        id: header.run.clone(),
+        link: header.link.clone(),
+    };
+    let loaded = document(
+        &source,
+        header.inputs.clone(),
+        run.clone(),
+        None,
+        Mode::Run,
+        &session.environment,
+    );
+    take_up(session);
+    session.mask(Arc::new(Mask::new(&loaded.secrets)));
+    let Some(document) = loaded.document else {
+        for found in &loaded.diagnostics {
+            session.printer.error(&format!("{found}\n"));
+        }
+        let exit = document::exit(&loaded.diagnostics);
+        return Err(
+            invalid(exit, "what its pipeline needs is not here any more")
+                .hinted("set what is missing above, and call `shipgate finish` again"),
+        );
+    };
+    let options = &header.options;
+    let arguments = RunArgs {
+        pipeline: Some(header.file.clone().into()),
+        inputs: Vec::new(),
+        only: options.only.clone(),
+        from: options.from.clone(),
+        until: options.until.clone(),
+        // The digests that it pinned are in the journal.
+        lock: None,
+        report: None,
+        store: StoreArgs {
+            cache: Some(place.cache.clone()),
+            plain_http: options.plain_http,
+        },
+    };
+    let inputs = header.inputs.clone();
+    prepare(
+        &arguments,
+        Access::Fill,
+        session,
+        &source,
+        &document,
+        run,
+        inputs,
+    )
+    .map_err(|failure| Failure {
+        causes: [vec![failure.message], failure.causes].concat(),
+        message: unfinished(&header.run),
+        ..failure
+    })
+}
+
+/// Ends a run without doing anything of what is left.
+fn close(stopped: &Stopped, reason: &str, session: &Session) {
+    let course = session.journal.course();
+    let state = State::default();
+    course.restore(&state);
+    let mut left = Vec::new();
+    for id in course.unended() {
+        match &stopped.during {
+            Some((step, took)) if *step == id && !course.left().contains(&id) => {
+                tell_end(&id, StepOutcome::Cancelled, *took, session);
+            }
+            _ => {
+                let reason = if course.left().contains(&id) {
+                    left.push(id.clone());
+                    reason
+                } else {
+                    KILLED
+                };
+                let reason = reason.to_owned();
+                session
+                    .events
+                    .of_step(&id)
+                    .emit(Detail::StepSkipped { reason });
+            }
+        }
+    }
+    if !left.is_empty() {
+        session.events.emit(Detail::Warned {
+            message: format!("{} will not be done: {reason}", left.join(", ")),
+            hint: None,
+        });
+    }
+    if stopped.exit.is_none_or(|exit| exit == ExitCode::Cancelled) {
+        state.cancelled();
+    }
+    session.conclude(state.exit(), Vec::new(), &state);
+}
+
+fn tell_end(id: &str, outcome: StepOutcome, took: Duration, session: &Session) {
+    session.events.of_step(id).emit(Detail::StepFinished {
+        outcome,
+        took,
+        failure: None,
+        continued: false,
+    });
+}
+
+/// Removes the folder of a playground that died. What a journal names is removed only if a run has named it so.
+fn clean_up(header: &Header) {
+    let Some(folder) = header.playground.as_ref().map(Path::new) else {
+        return;
+    };
+    if folder.file_name() == Some(format!("shipgate-{}", header.run).as_ref()) {
+        crate::playground::forget(folder);
+    }
+}
+
+fn since(started: &str, session: &Session) -> Duration {
+    let now = session.environment.clock.now();
+    started
+        .parse::<Timestamp>()
+        .ok()
+        .and_then(|started| Duration::try_from(now.duration_since(started)).ok())
+        .unwrap_or_default()
+}
+
+fn give_up(journal: &Path) -> String {
+    format!("to give the run up, remove {}", journal.display())
+}
