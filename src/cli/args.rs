@@ -85,9 +85,13 @@ pub struct TalkArgs {
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Format {
-    /// Progress bars on a terminal, plain lines elsewhere.
+    /// The system's own in GitHub Actions and GitLab CI, bars on a terminal, plain lines elsewhere.
     #[default]
     Auto,
+    /// Plain lines in groups, with annotations and masks, for GitHub Actions.
+    Github,
+    /// Plain lines in folded sections, for GitLab CI.
+    Gitlab,
     /// One line a state change.
     Plain,
     /// One JSON object a line.

@@ -12,6 +12,10 @@ use crate::pipeline::source::MAXIMUM_BYTES;
 use crate::pipeline::{
     Diagnostic, Given, Kind, Loaded, Mode, PlaygroundNames, RunNames, Severity, Source, load,
 };
+use crate::report::Finding;
+use crate::report::files::place::STDIN;
+use crate::report::finding::{Extent, Level};
+use crate::report::model::DiagnosticReport;
 
 /// Reads a pipeline file; `-` is standard input.
 ///
@@ -34,7 +38,7 @@ pub fn source(path: &Path) -> Result<Source, Diagnostic> {
 #[must_use]
 pub fn called(path: &Path) -> String {
     if is_stdin(path) {
-        "<stdin>".to_owned()
+        STDIN.to_owned()
     } else {
         path.display().to_string()
     }
@@ -105,6 +109,31 @@ pub fn exit(diagnostics: &[Diagnostic]) -> ExitCode {
     }
 }
 
+/// Returns a diagnostic as reports take it.
+#[must_use]
+pub fn finding(diagnostic: &Diagnostic) -> Finding {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+    };
+    let extent = diagnostic.place.as_ref().map(|place| Extent {
+        line: place.start.line,
+        column: Some(place.start.column),
+        // The end is one past the last character, which may be a line break.
+        last_column: (place.end.line == place.start.line)
+            .then(|| place.end.column.saturating_sub(1)),
+    });
+    let text = diagnostic.to_string();
+    let label = format!("{}: ", diagnostic.severity);
+    Finding {
+        level,
+        sort: DiagnosticReport::from(diagnostic).kind,
+        file: diagnostic.file.clone(),
+        extent,
+        text: text.strip_prefix(&label).unwrap_or(&text).to_owned(),
+    }
+}
+
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -155,5 +184,9 @@ fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
 impl crate::report::Mask for crate::pipeline::mask::Mask {
     fn mask(&self, text: &str) -> String {
         self.text(text)
+    }
+
+    fn forms(&self) -> Vec<String> {
+        self.forms()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::clock::Clock;
+use crate::report::files::Roots;
 
 /// The environment of the process.
 #[derive(Clone, Debug)]
@@ -88,6 +89,21 @@ impl Environment {
                 .map(|home| PathBuf::from(home).join(".docker"))
         });
         folder.map(|folder| folder.join("config.json"))
+    }
+
+    /// Returns where the command stands and where the root of its repository is.
+    #[must_use]
+    pub fn roots(&self) -> Roots {
+        let here = std::env::current_dir().ok();
+        let project = ["CI_PROJECT_DIR", "GITHUB_WORKSPACE"]
+            .into_iter()
+            .find_map(|name| self.filled(name).map(PathBuf::from));
+        // The working directory has no symbolic links in its name, so the other must have none either.
+        let project = project.map(|path| std::fs::canonicalize(&path).unwrap_or(path));
+        Roots {
+            project: project.or_else(|| here.clone()),
+            here,
+        }
     }
 
     /// Returns the page of the CI job that runs this process, in GitHub and GitLab.

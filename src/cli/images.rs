@@ -149,9 +149,11 @@ async fn work(
 ) -> Result<ExitCode, Failure> {
     session.mind_signals()?;
     let context = session.context(parts.build(&session.environment, &session.events)?);
+    // The step is called as the command is, which is what was typed.
+    let command = context.world.run.pipeline.clone();
     let task = Task {
-        id: action.verb().to_owned(),
-        name: action.verb().to_owned(),
+        id: command.clone(),
+        name: command,
         line: None,
         condition: None,
         timeout: DEFAULT_TIMEOUT,

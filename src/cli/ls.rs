@@ -61,6 +61,10 @@ pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<
             cache.root().display()
         ));
     }
-    session.data(&text)?;
+    if format == Format::Json {
+        session.json(&text)?;
+    } else {
+        session.data(&text)?;
+    }
     Ok(ExitCode::Done)
 }

@@ -32,6 +32,10 @@ mod setting;
 #[cfg_attr(windows, path = "signals_windows.rs")]
 #[cfg_attr(target_family = "wasm", path = "signals_wasi.rs")]
 pub mod signals;
+#[cfg_attr(unix, path = "streams_unix.rs")]
+#[cfg_attr(windows, path = "streams_windows.rs")]
+#[cfg_attr(target_family = "wasm", path = "streams_wasi.rs")]
+mod streams;
 pub mod terminal;
 
 pub use app::main;

@@ -6,15 +6,16 @@
 //! others would take it back. It is a warning, and the outputs that are missing then are empty, so that a
 //! later `if:` that asks for `done` does not hold.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::session::Session;
+use crate::engine::grants::Grants;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
-use crate::report::files::{self, GitLab, Results, Roots, Surroundings, outputs};
+use crate::report::files::{self, GitLab, Results, Surroundings, outputs};
 use crate::report::{Mask, Report, write_files};
 
 /// What the command line asks to be left behind.
@@ -65,7 +66,7 @@ pub fn leave(
         let whole = folder.join(files::REPORT);
         around.folder = around.folder.filter(|_| written.files.contains(&whole));
     }
-    if environment.filled("GITHUB_ACTIONS").as_deref() == Some("true") {
+    if in_github(environment) {
         left.warnings
             .extend(to_github(&report, &around, mask, environment));
     }
@@ -89,22 +90,42 @@ impl Session {
     }
 }
 
+/// Adds what [`leave`] touches to what a run may touch: variables and files of the CI system that it runs in.
+pub fn grant(grants: &mut Grants, environment: &Environment) {
+    let told: &[&str] = match (in_github(environment), in_gitlab(environment)) {
+        (true, _) => &[
+            "GITHUB_ACTIONS",
+            "GITHUB_OUTPUT",
+            "GITHUB_STEP_SUMMARY",
+            "GITHUB_WORKSPACE",
+        ],
+        (false, true) => &["CI_PROJECT_DIR", "GITLAB_CI"],
+        (false, false) => &[],
+    };
+    for name in told {
+        if let Some(value) = environment.filled(name) {
+            grants.variable(*name, "outputs of the job");
+            if ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"].contains(name) {
+                grants.write(value, "outputs of the job");
+            }
+        }
+    }
+}
+
+fn in_github(environment: &Environment) -> bool {
+    environment.filled("GITHUB_ACTIONS").as_deref() == Some("true")
+}
+
+fn in_gitlab(environment: &Environment) -> bool {
+    environment.filled("GITLAB_CI").as_deref() == Some("true")
+}
+
 fn surroundings(wanted: &Wanted, environment: &Environment) -> Surroundings {
-    let gitlab = environment.filled("GITLAB_CI").as_deref() == Some("true");
-    let here = std::env::current_dir().ok();
-    let project = ["CI_PROJECT_DIR", "GITHUB_WORKSPACE"]
-        .into_iter()
-        .find_map(|name| environment.filled(name).map(PathBuf::from));
-    // The working directory has no symbolic links in its name, so the other must have none either.
-    let project = project.map(|path| fs::canonicalize(&path).unwrap_or(path));
     Surroundings {
         folder: wanted.report.clone(),
         lock: wanted.lock.clone().filter(|path| path.is_file()),
-        roots: Roots {
-            project: project.or_else(|| here.clone()),
-            here,
-        },
-        gitlab: gitlab.then(|| GitLab {
+        roots: environment.roots(),
+        gitlab: in_gitlab(environment).then(|| GitLab {
             job: environment.filled("CI_JOB_URL"),
         }),
         plan: wanted.plan.clone(),

@@ -8,9 +8,10 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
-use super::{journal, lock, playground, reports};
+use super::{journal, lock, outputs, playground, reports};
 use crate::engine::grants::Grants;
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
@@ -19,9 +20,7 @@ use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
-use crate::pipeline::{
-    self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Severity, Source,
-};
+use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
 use crate::playground::Playground;
 use crate::report::model::DiagnosticReport;
 use crate::report::words;
@@ -72,7 +71,8 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     if session.end_journal(Some(left) == earned, opened.playground.is_some()) {
         session.printer.note(&ending(left));
     }
-    if opened.playground.is_some() && session.prints_data() && exit != ExitCode::Cancelled {
+    let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
+    if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
         session.printer.note(NEXT);
     }
     opened.close().await;
@@ -114,17 +114,16 @@ pub async fn plan(
         return Ok(session.leave(report, &wanted(arguments)));
     };
     let words = plan.text(words::size);
-    let text = if format == Format::Json {
+    let printed = if format == Format::Json {
         serde_json::to_string_pretty(&plan)
-            .map(|text| text + "\n")
             .map_err(|error| {
                 Failure::new(ExitCode::Unexpected, "the plan can't be written")
                     .caused_by(error.to_string())
             })
+            .and_then(|text| session.json(&(text + "\n")))
     } else {
-        Ok(words.clone())
+        session.data(&words)
     };
-    let printed = text.and_then(|text| session.data(&text));
     let mut report = session.report_of_plan(&plan, exit);
     if let Err(failure) = &printed {
         report.worsen(failure);
@@ -175,7 +174,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
     };
     session.preparation.pipeline = Some(setting::name(&document));
     if let Err(failure) = step::validate(&document) {
-        session.printer.failure(&failure);
+        session.printer.failure_in(source.name(), &failure);
         let found = reports::finding(source.name(), &failure);
         session.preparation.diagnostics.push(found);
         return exit.worse(failure.exit);
@@ -194,7 +193,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
 /// Standard output can't be written.
 pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
     let text = serde_json::to_string_pretty(&pipeline::schema()).unwrap_or_default();
-    session.data(&(text + "\n"))?;
+    session.json(&(text + "\n"))?;
     Ok(ExitCode::Done)
 }
 
@@ -307,6 +306,7 @@ pub(super) fn prepare(
     if let Some(folder) = &arguments.report {
         grants.write(folder.display().to_string(), "report");
     }
+    outputs::grant(&mut grants, &session.environment);
     if let Some(file) = &arguments.lock {
         let path = file.display().to_string();
         if header.locked.is_some() {
@@ -446,11 +446,7 @@ impl Session {
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
         for diagnostic in found {
-            if diagnostic.severity == Severity::Error {
-                self.printer.error(&format!("{diagnostic}\n"));
-            } else {
-                self.printer.note(&format!("{diagnostic}\n"));
-            }
+            self.printer.finding(&document::finding(diagnostic));
         }
         self.preparation
             .diagnostics

@@ -1,17 +1,21 @@
 //! The one outlet: data to standard output, talk to standard error, everything masked.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::args::{Color, Format, TalkArgs};
 use super::terminal::{Terminal, is_no};
 use crate::failure::Failure;
+use crate::report::ci::{CiRenderer, System};
+use crate::report::finding::Level;
+use crate::report::github::Files;
+use crate::report::inert::{Line, inert_json, inert_lines, log};
 use crate::report::live::LiveRenderer;
 use crate::report::plain::{PlainRenderer, Verbosity};
 use crate::report::style::Style;
 use crate::report::voice::Voice;
-use crate::report::{Consumer, Emitter, Event, Mask, json, words};
+use crate::report::{Consumer, Emitter, Event, Finding, Mask, json, words};
 
 /// Prints what a command has to say.
 ///
@@ -34,11 +38,19 @@ pub struct Decision {
     pub style: Style,
     /// Whether data goes to a terminal, which must not be steered by it.
     pub data_to_terminal: bool,
+    /// Whether data may go to the log of a CI system, which must not take it for commands.
+    pub data_to_log: bool,
+    /// Whether the system may be told what to mask, which shows it the secrets.
+    pub tells_masks: bool,
 }
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
+    /// Lines in groups, with annotations, for GitHub Actions.
+    Github,
+    /// Lines in sections, for GitLab CI.
+    Gitlab,
     /// One JSON object a line on standard output.
     Json,
     /// Bars below lines.
@@ -53,7 +65,11 @@ impl Decision {
     pub fn new(talk: &TalkArgs, terminal: &Terminal) -> Self {
         let interactive = terminal.stderr_is_terminal && !terminal.dumb && !terminal.ci;
         let form = match talk.format {
+            Format::Github => Form::Github,
+            Format::Gitlab => Form::Gitlab,
             Format::Json => Form::Json,
+            Format::Auto if terminal.github => Form::Github,
+            Format::Auto if terminal.gitlab => Form::Gitlab,
             Format::Auto if interactive && !talk.quiet => Form::Live,
             Format::Auto | Format::Plain => Form::Plain,
         };
@@ -70,6 +86,10 @@ impl Decision {
                 unicode: terminal.unicode,
             },
             data_to_terminal: terminal.stdout_is_terminal,
+            data_to_log: terminal.ci || matches!(form, Form::Github | Form::Gitlab),
+            // On a laptop they would be shown to whoever looks, in a file to whoever reads it. That standard error
+            // is a terminal says nothing: `act` gives its steps one.
+            tells_masks: form == Form::Github && terminal.github && !terminal.stderr_is_file,
         }
     }
 }
@@ -96,14 +116,16 @@ pub fn colors(choice: Color, terminal: &Terminal) -> bool {
 }
 
 impl Printer {
-    /// Makes a printer on the standard streams.
+    /// Makes a printer on the standard streams. `files` says what files of the repository are called there.
     #[must_use]
-    pub fn new(decision: Decision) -> Self {
-        Self::on(decision, Box::new(io::stdout()), Box::new(io::stderr()))
+    pub fn new(decision: Decision, files: Files) -> Self {
+        let (stdout, stderr) = (Box::new(io::stdout()), Box::new(io::stderr()));
+        Self::on(decision, files, stdout, stderr)
     }
 
     fn on(
         decision: Decision,
+        files: Files,
         stdout: Box<dyn Write + Send>,
         stderr: Box<dyn Write + Send>,
     ) -> Self {
@@ -114,7 +136,10 @@ impl Printer {
             ..
         } = decision;
         let plain = move || Renderer::Plain(Box::new(PlainRenderer::new(style, verbosity)));
+        let ci = move |system| Renderer::Ci(Box::new(CiRenderer::new(system, style, verbosity)));
         let renderer = move || match form {
+            Form::Github => ci(System::Github(files.clone())),
+            Form::Gitlab => ci(System::Gitlab),
             Form::Json => Renderer::Json(Voice::new(style)),
             Form::Live => LiveRenderer::on_stderr(style, verbosity)
                 .map_or_else(plain, |live| Renderer::Live(Box::new(live))),
@@ -140,6 +165,7 @@ impl Printer {
         outlet.renderer = (self.renderer)();
         for event in events {
             match &mut outlet.renderer {
+                Renderer::Ci(ci) => ci.recall(event),
                 Renderer::Json(_) => {}
                 Renderer::Live(live) => live.recall(event),
                 Renderer::Plain(plain) => drop(plain.render(event)),
@@ -154,11 +180,26 @@ impl Printer {
     }
 
     /// Replaces the mask. Set it as soon as secrets are known; before that nothing is masked.
+    ///
+    /// GitHub is told to mask the same in the rest of the job, its other steps too.
     pub fn set_mask(&self, mask: Arc<dyn Mask>) {
-        self.outlet().renderer.set_mask(mask);
+        let mut outlet = self.outlet();
+        outlet.renderer.set_mask(mask);
+        if self.decision.tells_masks
+            && let Renderer::Ci(ci) = &outlet.renderer
+        {
+            let masks = ci.masks();
+            outlet.talk(&masks);
+        }
     }
 
-    /// Writes data to standard output, byte for byte but for secrets; a terminal gets no control codes.
+    /// Writes data to standard output, byte for byte but for secrets.
+    ///
+    /// A terminal gets no control codes and the log of a CI system no commands: there too a program may read the
+    /// data, a shell's `$(…)` for instance, but what is escaped then are lines that begin with `::`, the marks
+    /// `##[` and `section_start:`, and control codes. No digest, reference, script or schema of ours has any; a
+    /// name or an address of somebody else's that has them is better broken than obeyed.
+    ///
     /// The text ends with a line break, or bars would be drawn on its last line.
     ///
     /// # Errors
@@ -169,6 +210,19 @@ impl Printer {
         if self.decision.data_to_terminal {
             text = words::escaped_lines(&text);
         }
+        if self.decision.data_to_log {
+            text = inert_lines(&text);
+        }
+        outlet.write_data(&text)
+    }
+
+    /// Writes JSON to standard output, masked. It never has control codes nor commands, and stays what it means.
+    ///
+    /// # Errors
+    /// As [`Printer::data`].
+    pub fn json(&self, text: &str) -> io::Result<()> {
+        let mut outlet = self.outlet();
+        let text = inert_json(&outlet.renderer.voice().mask().mask(text));
         outlet.write_data(&text)
     }
 
@@ -184,15 +238,28 @@ impl Printer {
         if self.decision.verbosity > Verbosity::Quiet {
             let mut outlet = self.outlet();
             let lines = outlet.renderer.voice().warning(message, hint);
-            outlet.talk(&lines);
+            outlet.talk(&Line::texts(lines));
         }
     }
 
-    /// Says an error that is finished text, several lines of it perhaps, as the document's errors are.
+    /// Says an error that is finished text, several lines of it perhaps.
     pub fn error(&self, text: &str) {
         let mut outlet = self.outlet();
-        let text = words::escaped_lines(&outlet.renderer.voice().mask().mask(text));
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let text = outlet.renderer.voice().foreign_lines(text);
+        let lines = text.lines().map(str::to_owned).collect();
+        outlet.talk(&Line::texts(lines));
+    }
+
+    /// Says what is wrong with a file. Quiet commands leave warnings out.
+    pub fn finding(&self, finding: &Finding) {
+        let mut outlet = self.outlet();
+        let lines = match &mut outlet.renderer {
+            Renderer::Ci(ci) => ci.finding(finding),
+            _ if finding.level == Level::Warning && self.decision.verbosity == Verbosity::Quiet => {
+                return;
+            }
+            renderer => Line::texts(renderer.voice().finding(finding)),
+        };
         outlet.talk(&lines);
     }
 
@@ -200,8 +267,20 @@ impl Printer {
     ///
     /// The failure of a step is said by its event; this is for what fails outside of a run.
     pub fn failure(&self, failure: &Failure) {
+        self.failure_of(failure, None);
+    }
+
+    /// Says a failure that is one of a whole file.
+    pub fn failure_in(&self, file: &str, failure: &Failure) {
+        self.failure_of(failure, Some(file));
+    }
+
+    fn failure_of(&self, failure: &Failure, file: Option<&str>) {
         let mut outlet = self.outlet();
-        let lines = outlet.renderer.voice().failure(failure);
+        let lines = match &mut outlet.renderer {
+            Renderer::Ci(ci) => ci.failure(failure, file),
+            renderer => Line::texts(renderer.voice().failure(failure)),
+        };
         outlet.talk(&lines);
     }
 
@@ -211,9 +290,13 @@ impl Printer {
         match &mut outlet.renderer {
             Renderer::Json(_) => {}
             Renderer::Live(live) => live.tick(elapsed),
+            Renderer::Ci(ci) => {
+                let lines = ci.tick(elapsed);
+                outlet.talk(&lines);
+            }
             Renderer::Plain(plain) => {
                 let lines = plain.tick(elapsed);
-                outlet.talk(&lines);
+                outlet.talk(&Line::texts(lines));
             }
         }
     }
@@ -222,7 +305,7 @@ impl Printer {
     pub async fn keep_ticking(&self, emitter: &Emitter) {
         let pause = match self.decision.form {
             Form::Live => Duration::from_millis(100),
-            Form::Json | Form::Plain => Duration::from_secs(1),
+            Form::Github | Form::Gitlab | Form::Json | Form::Plain => Duration::from_secs(1),
         };
         loop {
             tokio::time::sleep(pause).await;
@@ -230,16 +313,28 @@ impl Printer {
         }
     }
 
-    /// Ends the talk: takes bars away, and says whether all events reached standard output.
+    /// Ends the talk: takes bars away, closes groups, and says whether all events reached standard output.
     ///
     /// # Errors
     /// The first error of the event stream, for instance a full disk. A reader that went away is no error.
     pub fn finish(&self) -> io::Result<()> {
         let mut outlet = self.outlet();
-        if let Renderer::Live(live) = &mut outlet.renderer {
-            live.finish();
-        }
+        outlet.finish();
         outlet.stream_error.take().map_or(Ok(()), Err)
+    }
+
+    /// Tells of a panic, wherever it is, and closes what is open: it may be the last that this process says.
+    pub fn panicked(&self, text: &str) {
+        // The panic may be one of the printer's own, which holds the lock.
+        let mut outlet = match self.outlet.try_lock() {
+            Ok(outlet) => outlet,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        outlet.finish();
+        let text = outlet.renderer.voice().foreign_lines(text);
+        let lines = text.lines().map(str::to_owned).collect();
+        outlet.talk(&Line::texts(lines));
     }
 
     fn outlet(&self) -> MutexGuard<'_, Outlet> {
@@ -261,9 +356,13 @@ impl Consumer for Printer {
                 }
             }
             Renderer::Live(live) => live.event(event),
+            Renderer::Ci(ci) => {
+                let lines = ci.render(event);
+                outlet.talk(&lines);
+            }
             Renderer::Plain(plain) => {
                 let lines = plain.render(event);
-                outlet.talk(&lines);
+                outlet.talk(&Line::texts(lines));
             }
         }
     }
@@ -286,6 +385,7 @@ struct Outlet {
 }
 
 enum Renderer {
+    Ci(Box<CiRenderer>),
     Json(Voice),
     Live(Box<LiveRenderer>),
     Plain(Box<PlainRenderer>),
@@ -294,6 +394,7 @@ enum Renderer {
 impl Renderer {
     fn voice(&self) -> &Voice {
         match self {
+            Self::Ci(ci) => ci.voice(),
             Self::Json(voice) => voice,
             Self::Live(live) => live.voice(),
             Self::Plain(plain) => plain.voice(),
@@ -302,6 +403,7 @@ impl Renderer {
 
     fn set_mask(&mut self, mask: Arc<dyn Mask>) {
         match self {
+            Self::Ci(ci) => ci.set_mask(mask),
             Self::Json(voice) => voice.set_mask(mask),
             Self::Live(live) => live.set_mask(mask),
             Self::Plain(plain) => plain.set_mask(mask),
@@ -332,20 +434,33 @@ impl Outlet {
         }
     }
 
-    fn talk(&mut self, lines: &[String]) {
+    fn talk(&mut self, lines: &[Line]) {
         if let Renderer::Live(live) = &self.renderer {
-            lines.iter().for_each(|line| live.print(line));
+            lines.iter().for_each(|line| live.print(line.as_str()));
             return;
         }
-        if lines.is_empty() {
-            return;
-        }
-        let mut text = lines.join("\n");
-        text.push('\n');
-        let text = self.renderer.voice().mask().mask(&text);
+        let text = log(lines, self.renderer.voice().mask());
         // Nobody is left to be told that standard error can't be written to.
         let _ = self.stderr.write_all(text.as_bytes());
         let _ = self.stderr.flush();
+    }
+
+    fn finish(&mut self) {
+        match &mut self.renderer {
+            Renderer::Ci(ci) => {
+                let lines = ci.finish();
+                self.talk(&lines);
+            }
+            Renderer::Live(live) => live.finish(),
+            Renderer::Json(_) | Renderer::Plain(_) => {}
+        }
+    }
+}
+
+impl Drop for Outlet {
+    /// A panic must not leave a group open, in which the rest of the job's log would stand.
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

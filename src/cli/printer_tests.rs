@@ -1,7 +1,18 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::cli::document::{document, finding};
+use crate::cli::environment::Environment;
+use crate::clock::Clock;
 use crate::outcome::ExitCode;
+use crate::pipeline::mask::Mask as SecretMask;
+use crate::pipeline::secret::{SecretString, SecretValue};
+use crate::pipeline::{Mode, RunNames, Source};
 use crate::report::golden::script;
 use crate::report::mask::tests::Word;
+use crate::report::runner::{commands, hostile, sections};
 
 /// A stream that tests can read, or that is broken.
 #[derive(Clone, Default)]
@@ -44,10 +55,33 @@ fn on_terminal() -> Terminal {
     }
 }
 
+fn no_files() -> Files {
+    Arc::new(|_| None)
+}
+
+/// GitHub or GitLab, as their variables tell.
+fn in_ci(github: bool) -> Terminal {
+    Terminal {
+        ci: true,
+        github,
+        gitlab: !github,
+        ..Terminal::default()
+    }
+}
+
 fn printer(talk: &TalkArgs, terminal: &Terminal) -> (Printer, Stream, Stream) {
+    printer_of(talk, terminal, no_files())
+}
+
+fn printer_of(talk: &TalkArgs, terminal: &Terminal, files: Files) -> (Printer, Stream, Stream) {
     let (stdout, stderr) = (Stream::default(), Stream::default());
     let decision = Decision::new(talk, terminal);
-    let printer = Printer::on(decision, Box::new(stdout.clone()), Box::new(stderr.clone()));
+    let printer = Printer::on(
+        decision,
+        files,
+        Box::new(stdout.clone()),
+        Box::new(stderr.clone()),
+    );
     (printer, stdout, stderr)
 }
 
@@ -172,7 +206,7 @@ fn json_is_one_object_a_line_on_stdout_alone() {
 
 #[test]
 fn every_way_out_is_masked() {
-    for format in [Format::Plain, Format::Json] {
+    for format in [Format::Plain, Format::Json, Format::Github, Format::Gitlab] {
         for verbose in [false, true] {
             let talk = TalkArgs {
                 verbose,
@@ -203,7 +237,7 @@ fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
         ..Stream::default()
     };
     let closed = || Box::new(broken(io::ErrorKind::BrokenPipe));
-    let printer = Printer::on(decision, closed(), closed());
+    let printer = Printer::on(decision, no_files(), closed(), closed());
     script::success()
         .iter()
         .for_each(|event| printer.event(event));
@@ -211,7 +245,7 @@ fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
     printer.error("x");
     printer.finish().unwrap();
     let full = broken(io::ErrorKind::StorageFull);
-    let printer = Printer::on(decision, Box::new(full), closed());
+    let printer = Printer::on(decision, no_files(), Box::new(full), closed());
     assert_eq!(
         printer.data("x").unwrap_err().kind(),
         io::ErrorKind::StorageFull
@@ -252,4 +286,218 @@ async fn ticks_bring_heartbeats() {
     }
     let beats = stderr.text().matches("still running").count();
     assert_eq!(beats, 2);
+}
+
+#[test]
+fn systems_are_known_by_their_variables_and_flags_win() {
+    let form = |talk: &TalkArgs, terminal: &Terminal| Decision::new(talk, terminal).form;
+    assert_eq!(form(&talk(Format::Auto), &in_ci(true)), Form::Github);
+    assert_eq!(form(&talk(Format::Auto), &in_ci(false)), Form::Gitlab);
+    assert_eq!(form(&talk(Format::Plain), &in_ci(true)), Form::Plain);
+    assert_eq!(form(&talk(Format::Json), &in_ci(false)), Form::Json);
+    assert_eq!(form(&talk(Format::Gitlab), &in_ci(true)), Form::Gitlab);
+    assert_eq!(form(&talk(Format::Github), &on_terminal()), Form::Github);
+}
+
+fn mask_of(value: &str) -> Arc<SecretMask> {
+    Arc::new(SecretMask::new(&[SecretValue {
+        name: "s".into(),
+        value: SecretString::new(value),
+        users: Vec::new(),
+    }]))
+}
+
+#[test]
+fn secrets_are_told_to_github_and_to_nobody_else() {
+    let (printer, stdout, stderr) = printer(&talk(Format::Auto), &in_ci(true));
+    printer.set_mask(mask_of("hunter22%\nsecond line"));
+    printer.error("first");
+    let log = stderr.text();
+    let heard = commands(&log);
+    let data: Vec<_> = heard.iter().map(|command| command.data.as_str()).collect();
+    assert_eq!(data[..2], ["hunter22%", "second line"]);
+    assert!(heard.iter().all(|command| command.name == "add-mask"));
+    assert!(
+        log.starts_with("::add-mask::hunter22%25\n") && log.ends_with("\nfirst\n"),
+        "{log}"
+    );
+    assert_eq!(stdout.text(), "");
+
+    let laptop = Terminal::default();
+    let to_file = Terminal {
+        stderr_is_file: true,
+        ..in_ci(true)
+    };
+    for (format, terminal) in [
+        (Format::Github, laptop),
+        (Format::Auto, to_file),
+        (Format::Github, in_ci(false)),
+        (Format::Auto, in_ci(false)),
+        (Format::Plain, in_ci(true)),
+        (Format::Json, in_ci(true)),
+    ] {
+        let (printer, stdout, stderr) = self::printer(&talk(format), &terminal);
+        printer.set_mask(mask_of("hunter22"));
+        assert_eq!(
+            stdout.text() + &stderr.text(),
+            "",
+            "{format:?} {terminal:?}"
+        );
+    }
+}
+
+/// A panic unwinds through the printer; an error of the command ends without the run's end.
+#[test]
+fn an_open_group_is_closed_however_the_printer_ends() {
+    let ends: [fn(Printer); 3] = [
+        |printer| drop(printer),
+        |printer| printer.finish().unwrap(),
+        |printer| {
+            printer.panicked("panicked at x.rs:\n::error::hunter22");
+            printer.finish().unwrap();
+        },
+    ];
+    for end in ends {
+        for github in [true, false] {
+            let (printer, _, stderr) = printer(&talk(Format::Auto), &in_ci(github));
+            printer.set_mask(Arc::new(Word("hunter22")));
+            script::cancelled()[..2]
+                .iter()
+                .for_each(|event| printer.event(event));
+            end(printer);
+            let log = stderr.text();
+            assert!(!log.contains("hunter22"), "{log}");
+            let names: Vec<_> = commands(&log)
+                .into_iter()
+                .map(|command| command.name)
+                .collect();
+            let begins: Vec<_> = sections(&log)
+                .into_iter()
+                .map(|section| section.0)
+                .collect();
+            if github {
+                assert_eq!(names, ["group", "endgroup"], "{log}");
+            } else {
+                assert_eq!(begins, [true, false], "{log:?}");
+            }
+        }
+    }
+}
+
+/// Returns the broken documents of the pipeline's own tests, with what is found in each.
+fn broken() -> Vec<(String, Vec<crate::pipeline::Diagnostic>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline/tests/broken");
+    let environment = Environment::given(&[], Clock::fixed(jiff::Timestamp::UNIX_EPOCH));
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut all: Vec<_> = files
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let source = Source::new(&name, std::fs::read_to_string(&path).unwrap());
+            let run = RunNames::default();
+            let loaded = document(&source, [].into(), run, None, Mode::Validate, &environment);
+            (name, loaded.diagnostics)
+        })
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
+}
+
+#[test]
+fn every_diagnostic_is_annotated_where_it_is_and_said_once() {
+    let mut annotated = 0;
+    let mut documents = 0;
+    for (name, found) in broken() {
+        documents += usize::from(!found.is_empty());
+        // As many as have places of their own.
+        for some in found.chunks(5) {
+            let files: Files = Arc::new(|file| Some(format!("deploy/{file}")));
+            let (printer, _, stderr) = printer_of(&talk(Format::Auto), &in_ci(true), files);
+            some.iter()
+                .for_each(|found| printer.finding(&finding(found)));
+            printer.finish().unwrap();
+            let log = stderr.text();
+            let heard = commands(&log);
+            assert_eq!(heard.len(), log.lines().count(), "said once: {log}");
+            assert_eq!(heard.len(), some.len(), "{log}");
+            for (command, found) in heard.iter().zip(some) {
+                let severity = found.severity.to_string();
+                assert_eq!(command.name, severity, "{name}");
+                assert_eq!(format!("{severity}: {}", command.data), found.to_string());
+                assert_eq!(command.property("file"), Some(&*format!("deploy/{name}")));
+                let Some(place) = &found.place else {
+                    assert_eq!(command.property("line"), None, "{name}");
+                    continue;
+                };
+                let number = |name| command.property(name).unwrap().parse::<usize>().unwrap();
+                assert_eq!(number("line"), place.start.line, "{name}");
+                assert_eq!(number("col"), place.start.column, "{name}");
+                assert_eq!(number("endLine"), place.start.line, "{name}");
+                let one_line = place.end.line == place.start.line;
+                if one_line && place.end.column > place.start.column {
+                    assert_eq!(number("endColumn"), place.end.column - 1, "{name}");
+                } else {
+                    assert_eq!(number("endColumn"), number("col"), "{name}");
+                }
+                annotated += 1;
+            }
+        }
+    }
+    assert!(
+        documents >= 25 && annotated >= documents,
+        "{documents} {annotated}"
+    );
+}
+
+/// What is read by programs is no worse for it: no line of ours begins as a command does.
+#[test]
+fn our_own_data_is_byte_for_byte_in_ci() {
+    let mut texts = vec![
+        serde_json::to_string_pretty(&crate::pipeline::schema()).unwrap(),
+        "ghcr.io/acme/web:v1@sha256:00\n".to_owned(),
+    ];
+    for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+        let mut script = Vec::new();
+        let mut command = <crate::cli::args::Cli as clap::CommandFactory>::command();
+        clap_complete::generate(*shell, &mut command, "shipgate", &mut script);
+        texts.push(String::from_utf8(script).unwrap());
+    }
+    for github in [true, false] {
+        for text in &texts {
+            let (printer, stdout, _) = printer(&talk(Format::Auto), &in_ci(github));
+            printer.data(text).unwrap();
+            assert_eq!(&stdout.text(), text);
+            printer.json(text).unwrap();
+            assert_eq!(stdout.text(), format!("{text}{text}"));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn nothing_that_is_printed_commands_a_system(text in hostile(), format in 0usize..5) {
+        let format = [Format::Auto, Format::Plain, Format::Json, Format::Github, Format::Gitlab][format];
+        for github in [true, false] {
+            let (printer, stdout, stderr) = printer(&talk(format), &in_ci(github));
+            printer.note(&text);
+            printer.error(&text);
+            printer.warning(&text, Some(&text));
+            printer.data(&format!("{text}\n")).unwrap();
+            let json = serde_json::json!({ "a": text }).to_string();
+            printer.json(&format!("{json}\n")).unwrap();
+            for log in [stdout.text(), stderr.text()] {
+                prop_assert!(commands(&log).is_empty(), "{log:?}");
+                prop_assert!(sections(&log).is_empty(), "{log:?}");
+            }
+            let last = stdout.text();
+            let read: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+            prop_assert_eq!(read["a"].as_str(), Some(text.as_str()));
+            printer.failure(&Failure::new(ExitCode::Usage, &text).hinted(&text));
+            let log = stderr.text();
+            let meant = usize::from(matches!(printer.decision().form, Form::Github));
+            prop_assert_eq!(commands(&log).len(), meant, "{:?}", log);
+        }
+    }
 }

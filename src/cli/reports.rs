@@ -28,11 +28,9 @@ pub struct Preparation {
 
 impl Preparation {
     fn called(&self) -> String {
-        if let Some(name) = &self.pipeline {
-            return name.clone();
-        }
-        match &self.files[..] {
-            [file] => Path::new(file)
+        match (&self.files[..], &self.pipeline) {
+            ([_], Some(name)) => name.clone(),
+            ([file], None) => Path::new(file)
                 .file_stem()
                 .map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned()),
             _ => "pipelines".to_owned(),

@@ -49,7 +49,9 @@ impl Session {
     #[must_use]
     pub fn new(talk: &TalkArgs, environment: Environment) -> Self {
         let terminal = Terminal::detect(|name| environment.variable(name));
-        let printer = Arc::new(Printer::new(Decision::new(talk, &terminal)));
+        let roots = environment.roots();
+        let files = Arc::new(move |file: &str| roots.file_of_project(file));
+        let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));
         let summary = Arc::new(SharedSummary::default());
         let journal = Arc::new(Keeper::default());
         // The journal first: what others are told of must be written down by then.
@@ -204,11 +206,21 @@ impl Session {
     /// # Errors
     /// Standard output can't be written, on a full disk for instance.
     pub fn data(&self, text: &str) -> Result<(), Failure> {
-        self.printer.data(text).map_err(|error| {
-            Failure::new(ExitCode::Unexpected, "standard output can't be written")
-                .caused_by(error.to_string())
-        })
+        self.printer.data(text).map_err(unwritten)
     }
+
+    /// Prints JSON.
+    ///
+    /// # Errors
+    /// As [`Session::data`].
+    pub fn json(&self, text: &str) -> Result<(), Failure> {
+        self.printer.json(text).map_err(unwritten)
+    }
+}
+
+fn unwritten(error: std::io::Error) -> Failure {
+    Failure::new(ExitCode::Unexpected, "standard output can't be written")
+        .caused_by(error.to_string())
 }
 
 /// Returns the requests of a run, one entry each.

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal as _;
 
+use super::streams;
+
 /// Where output goes, and what the environment says about it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Terminal {
@@ -13,6 +15,12 @@ pub struct Terminal {
     pub ci: bool,
     /// Whether that system's logs show colours: GitHub and GitLab.
     pub ci_shows_colors: bool,
+    /// Whether it is GitHub Actions, or something that says so (`GITHUB_ACTIONS=true`).
+    pub github: bool,
+    /// Whether it is GitLab CI (`GITLAB_CI=true`).
+    pub gitlab: bool,
+    /// Whether standard error is a file, where no system reads it.
+    pub stderr_is_file: bool,
     /// Whether the terminal can't move its cursor (`TERM=dumb`).
     pub dumb: bool,
     /// Whether the locale can show more than ASCII.
@@ -40,6 +48,9 @@ impl Terminal {
             stderr_is_terminal: std::io::stderr().is_terminal(),
             ci: ci_shows_colors || yes("CI"),
             ci_shows_colors,
+            github: said("GITHUB_ACTIONS").as_deref() == Some("true"),
+            gitlab: said("GITLAB_CI").as_deref() == Some("true"),
+            stderr_is_file: streams::stderr_is_file(),
             dumb: said("TERM").is_some_and(|term| term == "dumb"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
             no_color: variable("NO_COLOR"),
@@ -72,6 +83,10 @@ mod tests {
     fn knows_ci_systems_and_locales() {
         assert!(detected(&[("GITHUB_ACTIONS", "true")]).ci_shows_colors);
         assert!(detected(&[("GITLAB_CI", "true")]).ci);
+        assert!(detected(&[("GITHUB_ACTIONS", "true")]).github);
+        assert!(detected(&[("GITLAB_CI", "true")]).gitlab);
+        assert!(!detected(&[("GITHUB_ACTIONS", "1"), ("GITLAB_CI", "false")]).github);
+        assert!(!detected(&[("GITHUB_ACTIONS", "1"), ("GITLAB_CI", "false")]).gitlab);
         let other = detected(&[("CI", "1")]);
         assert!(other.ci && !other.ci_shows_colors);
         assert!(!detected(&[("CI", "false")]).ci);

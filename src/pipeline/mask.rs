@@ -5,6 +5,7 @@
 //! A line of fewer than six characters is masked only as a part of the whole value: alone it would hide
 //! ordinary words.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ const SHORTEST: usize = 6;
 /// What is to be masked, in every form in which it may appear.
 #[derive(Clone, Default)]
 pub struct Mask {
+    /// The secrets and their lines as they are.
+    parts: Vec<String>,
     needles: Vec<Vec<u8>>,
     /// The needles that start with each byte, as indexes.
     by_first: Vec<Vec<usize>>,
@@ -31,12 +34,14 @@ impl Mask {
     /// Prepares to mask the given secrets.
     pub fn new(secrets: &[SecretValue]) -> Self {
         let mut needles = Vec::new();
+        let mut plain = Vec::new();
         for secret in secrets {
             let value = secret.value.expose();
             let lines = value.lines().map(str::trim);
             let parts = [value, value.trim()].into_iter().chain(lines);
             for part in parts.filter(|part| part.chars().count() >= MINIMUM_CHARACTERS) {
                 forms(part, &mut needles);
+                plain.push(part.to_owned());
             }
             for user in &secret.users {
                 let pair = format!("{user}:{value}");
@@ -54,6 +59,7 @@ impl Mask {
             }
         }
         Self {
+            parts: plain,
             longest: needles.iter().map(Vec::len).max().unwrap_or(0),
             needles,
             by_first,
@@ -66,6 +72,18 @@ impl Mask {
         let mut masked = masker.push(text.as_bytes());
         masked.extend(masker.flush());
         String::from_utf8_lossy(&masked).into_owned()
+    }
+
+    /// Returns everything that is masked, once each: the secrets and their lines as they are, then their other forms.
+    pub fn forms(&self) -> Vec<String> {
+        let needles = self
+            .needles
+            .iter()
+            .map(|needle| String::from_utf8_lossy(needle));
+        let needles = needles.map(std::borrow::Cow::into_owned);
+        let mut seen = HashSet::new();
+        let all = self.parts.iter().cloned().chain(needles);
+        all.filter(|form| seen.insert(form.clone())).collect()
     }
 
     /// Returns the most bytes that a [`Masker`] holds back.

@@ -1,16 +1,18 @@
 //! Events as JSON lines (docs/events.md): one object a line, fields in a fixed order.
 
+use super::inert::inert_json;
 use super::mask::masked_json;
 use super::{Event, Mask};
 
 /// Returns an event as one line of JSON, without the line break.
 ///
-/// JSON escapes control characters itself, so nothing in an event can break the line.
+/// JSON escapes control characters itself, so nothing in an event can break the line, and what a CI system would
+/// take for a command is escaped besides.
 #[must_use]
 pub fn line(event: &Event, mask: &dyn Mask) -> String {
     // Events are maps with string keys and plain values, which can't fail to serialise.
     masked_json(event, mask)
-        .map(|value| value.to_string())
+        .map(|value| inert_json(&value.to_string()))
         .unwrap_or_default()
 }
 

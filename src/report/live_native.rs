@@ -35,7 +35,7 @@ impl LiveRenderer {
         (!renderer.screen.is_hidden()).then_some(renderer)
     }
 
-    fn on(target: ProgressDrawTarget, style: Style, verbosity: Verbosity) -> Self {
+    pub(crate) fn on(target: ProgressDrawTarget, style: Style, verbosity: Verbosity) -> Self {
         Self {
             plain: PlainRenderer::new(style, verbosity).beside_bars(),
             style,

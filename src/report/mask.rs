@@ -9,6 +9,11 @@ use serde_json::Value;
 pub trait Mask: Send + Sync {
     /// Returns the text with every form of every secret replaced.
     fn mask(&self, text: &str) -> String;
+
+    /// Returns all that is replaced, the secrets themselves first, for systems that mask by themselves.
+    fn forms(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A mask for runs without secrets.

@@ -18,8 +18,8 @@ use crate::oci::Digest;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The least time between two lines that say what is waited for.
 const WAIT_PAUSE: Duration = Duration::from_secs(2);
-/// The widest that the column of step ids gets.
-const WIDEST_COLUMN: usize = 16;
+/// The widest that the column of step ids gets. Longer ids push their lines to the right.
+const WIDEST_COLUMN: usize = 40;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -40,6 +40,8 @@ pub struct PlainRenderer {
     verbosity: Verbosity,
     /// Whether bars say what is waited for, so that lines need not.
     beside_bars: bool,
+    /// Whether somebody else says why a step failed.
+    without_failures: bool,
     column: usize,
     full: HashSet<Digest>,
     probes: BTreeMap<(String, String), Changes>,
@@ -65,6 +67,7 @@ impl PlainRenderer {
             voice: Voice::new(style),
             verbosity,
             beside_bars: false,
+            without_failures: false,
             column: 0,
             full: HashSet::new(),
             probes: BTreeMap::new(),
@@ -81,6 +84,13 @@ impl PlainRenderer {
     #[must_use]
     pub fn beside_bars(mut self) -> Self {
         self.beside_bars = true;
+        self
+    }
+
+    /// Leaves it to somebody else to say why a step failed.
+    #[must_use]
+    pub fn without_failures(mut self) -> Self {
+        self.without_failures = true;
         self
     }
 
@@ -138,7 +148,7 @@ impl PlainRenderer {
             Detail::StepFinished {
                 failure: Some(failure),
                 ..
-            } => self.voice.failure(failure),
+            } if !self.without_failures => self.voice.failure(failure),
             Detail::RunFinished { .. } => closing::verdict(self.summary.report(), &self.voice),
             _ => Vec::new(),
         }
@@ -246,7 +256,7 @@ impl PlainRenderer {
             said += ", the run goes on";
         }
         let mut lines = vec![self.line(step, &said)];
-        match failure {
+        match failure.filter(|_| !self.without_failures) {
             Some(failure) if continued => lines.extend(self.voice.survived(failure)),
             Some(failure) => lines.extend(self.voice.failure(failure)),
             None => {}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::finding::{Finding, Level};
 use super::style::{Role, Style};
 use super::{Mask, NoMask, words};
 use crate::failure::Failure;
@@ -48,6 +49,21 @@ impl Voice {
         words::escaped(&self.mask.mask(text))
     }
 
+    /// Returns text of others that has several lines, and that keeps them.
+    #[must_use]
+    pub fn foreign_lines(&self, text: &str) -> String {
+        words::escaped_lines(&self.mask.mask(text))
+    }
+
+    /// Returns a voice that knows the same secrets and looks otherwise.
+    #[must_use]
+    pub fn styled(&self, style: Style) -> Self {
+        Self {
+            style,
+            ..self.clone()
+        }
+    }
+
     /// Returns text in the colour of its role.
     #[must_use]
     pub fn paint(&self, role: Role, text: &str) -> String {
@@ -66,6 +82,24 @@ impl Voice {
         self.labelled(&self.paint(Role::Warn, "warning:"), failure)
     }
 
+    /// Returns a failure in full with nothing in front, for where a label stands already.
+    #[must_use]
+    pub fn unlabelled(&self, failure: &Failure) -> Vec<String> {
+        self.lines(self.foreign(&failure.message), failure)
+    }
+
+    /// Returns what is wrong with a file, in full.
+    #[must_use]
+    pub fn finding(&self, finding: &Finding) -> Vec<String> {
+        let role = match finding.level {
+            Level::Error => Role::Bad,
+            Level::Warning => Role::Warn,
+        };
+        let label = self.paint(role, &format!("{}:", finding.level.word()));
+        let text = format!("{label} {}", self.foreign_lines(&finding.text));
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Returns a warning and what to do about it.
     #[must_use]
     pub fn warning(&self, message: &str, hint: Option<&str>) -> Vec<String> {
@@ -76,7 +110,14 @@ impl Voice {
     }
 
     fn labelled(&self, label: &str, failure: &Failure) -> Vec<String> {
-        let mut lines = vec![format!("{label} {}", self.foreign(&failure.message))];
+        self.lines(
+            format!("{label} {}", self.foreign(&failure.message)),
+            failure,
+        )
+    }
+
+    fn lines(&self, first: String, failure: &Failure) -> Vec<String> {
+        let mut lines = vec![first];
         lines.extend(self.causes(failure));
         lines.extend(self.facts(failure));
         lines.extend(failure.hint.iter().flat_map(|hint| self.hint(hint)));

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Explain, Fact};
+use crate::failure::{Explain, Fact, Failure};
 use crate::oci::Digest;
+use crate::outcome::ExitCode;
 
 /// Writes a file so that a reader sees the old one or the new one, never a part.
 ///
@@ -41,6 +42,15 @@ pub struct WriteError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+impl WriteError {
+    /// Returns it as the failure that a command comes to by it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let message = "a file of the report is missing";
+        Failure::explained(ExitCode::Unexpected, message, self)
+    }
 }
 
 impl Explain for WriteError {

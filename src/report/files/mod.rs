@@ -2,9 +2,17 @@
 //!
 //! May not read the environment: where things are is told in [`Surroundings`].
 
+pub mod gitlab;
+mod history;
+pub mod junit;
 pub mod outputs;
+pub mod page;
 pub mod place;
+pub mod quality;
+pub mod quote;
 pub mod results;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io;
@@ -19,6 +27,16 @@ use super::{Mask, Report};
 
 /// The name of the file that holds the whole report.
 pub const REPORT: &str = "report.json";
+/// The name of the file that holds the steps and probes as tests.
+pub const JUNIT: &str = "junit.xml";
+/// The name of the file that says what is wrong with the pipeline file.
+pub const QUALITY: &str = "code-quality.json";
+/// The name of the page for people.
+pub const SUMMARY: &str = "summary.md";
+/// The name of the file of variables for later jobs in GitLab.
+pub const VARIABLES: &str = "gitlab.env";
+/// The name of the file of links for GitLab's page of the job.
+pub const ANNOTATIONS: &str = "gitlab-annotations.json";
 
 /// What the files say beside the report itself.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +88,27 @@ pub fn write_files(
         written.failed.push(WriteError { path, source });
         return written;
     }
-    let _ = around;
-    written.add(folder, report, REPORT, report_json(report, mask));
+    let page = page::text(report, around, mask, page::MOST_BYTES);
+    for (name, text) in [
+        (REPORT, report_json(report, mask)),
+        (JUNIT, junit::text(report, &around.roots, mask)),
+        (QUALITY, quality::text(report, &around.roots, mask)),
+        (SUMMARY, Ok(page)),
+    ] {
+        written.add(folder, report, name, text);
+    }
+    if around.gitlab.is_some() {
+        // What is missing counts in the status that later jobs are told.
+        let mut ended = report.clone();
+        for error in &written.failed {
+            ended.worsen(&error.failure());
+        }
+        let (variables, left_out) = gitlab::variables(&ended, around, mask);
+        written.left_out = left_out;
+        written.add(folder, report, VARIABLES, Ok(variables));
+        let links = gitlab::annotations(around, mask);
+        written.add(folder, report, ANNOTATIONS, Ok(links));
+    }
     written
 }
 
@@ -90,76 +127,4 @@ impl Written {
 fn report_json(report: &Report, mask: &dyn Mask) -> io::Result<String> {
     let json = masked_json(report, mask)?;
     Ok(serde_json::to_string_pretty(&json)? + "\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::Explain as _;
-    use crate::report::mask::tests::Word;
-    use crate::report::{NoMask, Summary};
-
-    fn report(reason: &str) -> Report {
-        Report {
-            reason: Some(reason.into()),
-            ..Summary::new().report().clone()
-        }
-    }
-
-    #[test]
-    fn makes_the_folder_masks_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let reports = folder.path().join("a/b");
-        for reason in ["first", "token hunter2 refused"] {
-            let around = Surroundings::default();
-            let written = write_files(&reports, &report(reason), &around, &Word("hunter2"));
-            assert!(written.failed.is_empty(), "{written:?}");
-        }
-        let mut names: Vec<_> = fs::read_dir(&reports)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["report.json"]);
-        let text = fs::read_to_string(reports.join("report.json")).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["reason"], "token *** refused");
-        assert!(text.ends_with("}\n"));
-    }
-
-    #[test]
-    fn a_file_in_the_way_is_one_error_with_a_hint() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        let written = write_files(&file, &report("x"), &Surroundings::default(), &NoMask);
-        let [error] = &written.failed[..] else {
-            panic!("{written:?}");
-        };
-        assert_eq!(error.path, file);
-        assert!(error.hint().unwrap().contains("--report"));
-    }
-
-    /// The schema is generated: run the test with `SHIPGATE_BLESS=1` to write it anew.
-    #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a switch of the test suite, not of the library"
-    )]
-    fn the_schema_of_the_report_is_current() {
-        let settings = schemars::generate::SchemaSettings::default().for_serialize();
-        let schema = settings.into_generator().into_root_schema_for::<Report>();
-        let mut schema = serde_json::to_string_pretty(&schema).unwrap();
-        schema.push('\n');
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json");
-        if std::env::var("SHIPGATE_BLESS").is_ok() {
-            fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/schema")).unwrap();
-            fs::write(path, &schema).unwrap();
-        }
-        assert_eq!(
-            fs::read_to_string(path).unwrap_or_default(),
-            schema,
-            "bless schema/report.schema.json"
-        );
-    }
 }

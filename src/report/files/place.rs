@@ -32,16 +32,23 @@ impl Roots {
         if file == STDIN {
             return file.to_owned();
         }
+        self.file_of_project(file).unwrap_or_else(|| {
+            let file = if cfg!(windows) {
+                file.replace('\\', "/")
+            } else {
+                file.to_owned()
+            };
+            file.strip_prefix("./").map_or(file.clone(), str::to_owned)
+        })
+    }
+
+    /// Returns which file of the repository a file is that was named on the command line: its path from the root,
+    /// or nothing if it lies outside or is standard input.
+    #[must_use]
+    pub fn file_of_project(&self, file: &str) -> Option<String> {
+        let file = Some(file).filter(|file| *file != STDIN)?;
         self.below_project(Path::new(file))
             .filter(|path| !path.is_empty())
-            .unwrap_or_else(|| {
-                let file = if cfg!(windows) {
-                    file.replace('\\', "/")
-                } else {
-                    file.to_owned()
-                };
-                file.strip_prefix("./").map_or(file.clone(), str::to_owned)
-            })
     }
 
     /// Returns a path from the root of the system, or as it is if the working directory is not known.
@@ -54,7 +61,7 @@ impl Roots {
 }
 
 /// What a pipeline from standard input is called.
-const STDIN: &str = "<stdin>";
+pub const STDIN: &str = "<stdin>";
 
 /// Resolves `.` and `..` by name.
 fn plain(path: &Path) -> PathBuf {
@@ -96,6 +103,11 @@ mod tests {
             assert_eq!(roots().shown(named), shown, "{named}");
         }
         assert_eq!(Roots::default().shown("./p.yml"), "p.yml");
+        let of_project = |file| roots().file_of_project(file);
+        assert_eq!(of_project("p.yml").as_deref(), Some("deploy/p.yml"));
+        for outside in ["<stdin>", "../../p.yml", "/tmp/p.yml", ".."] {
+            assert_eq!(of_project(outside), None, "{outside}");
+        }
     }
 
     #[test]

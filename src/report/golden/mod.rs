@@ -1,6 +1,10 @@
 //! Whole runs through every renderer, against golden files.
 
+mod ci;
+mod hostile;
 pub(crate) mod script;
+#[cfg(not(target_family = "wasm"))]
+mod tty;
 
 use std::time::Duration;
 
@@ -239,6 +243,42 @@ fn reasons_that_change_quickly_are_held_back() {
     live  waiting for sample 20
     live  waiting for sample 40
     live  waiting for sample 49
+    ");
+}
+
+#[test]
+fn long_ids_have_their_column_too() {
+    let mut renderer = PlainRenderer::new(Style::default(), Verbosity::Normal);
+    let long = "preload-all-images-of-the-shop";
+    let steps = ["live", long].map(|id| super::event::StepLine {
+        id: id.into(),
+        verb: "check".into(),
+        list: "steps".into(),
+        line: None,
+    });
+    let mut lines = renderer.render(&Event {
+        elapsed: Duration::ZERO,
+        step: None,
+        detail: super::Detail::RunStarted {
+            name: "web".into(),
+            run: "r".into(),
+            file: None,
+            at: String::new(),
+            steps: steps.to_vec(),
+        },
+    });
+    for id in ["live", long] {
+        lines.extend(renderer.render(&Event {
+            elapsed: Duration::ZERO,
+            step: Some(id.into()),
+            detail: super::Detail::StepSkipped {
+                reason: "not asked for".into(),
+            },
+        }));
+    }
+    insta::assert_snapshot!(lines[1..].join("\n"), @"
+    live                            skipped: not asked for
+    preload-all-images-of-the-shop  skipped: not asked for
     ");
 }
 

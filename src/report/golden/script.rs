@@ -246,6 +246,70 @@ pub(crate) fn hostile() -> Vec<Event> {
     run.ended(ExitCode::GateFailed, Some(EVIL))
 }
 
+/// A run whose every text holds secrets, in whatever form.
+pub(crate) fn secrets(forms: &[String]) -> Vec<Event> {
+    let all = forms.join(" | ");
+    let mut run = Run::begun(&[("live", "gate", "steps")]);
+    run.step("live", "gate", &format!("live {}", forms[0]));
+    for form in forms {
+        run.after(1, sampled("http", "bad", &format!("body {form}!"), 1));
+        run.after(0, sampled("http", "good", &format!("body {form}!"), 1));
+    }
+    run.after(1, registry_checked(&all));
+    run.after(2_000, Detail::Waiting { on: all.clone() });
+    let hint = Some(all.clone());
+    run.after(
+        1,
+        Detail::Warned {
+            message: all.clone(),
+            hint,
+        },
+    );
+    let failure = Failure::new(ExitCode::GateFailed, format!("it said {all}"))
+        .caused_by(&all)
+        .fact("found", &all)
+        .hinted(&all);
+    let again = failure.clone();
+    run.after(
+        1,
+        Detail::StepRetried {
+            attempt: 1,
+            of: 2,
+            wait: Duration::from_secs(1),
+            failure: again,
+        },
+    );
+    run.finished(StepOutcome::Failed, 10, Some(failure));
+    run.ended(ExitCode::GateFailed, Some(&all))
+}
+
+/// More steps that fail and are survived, and more failures behind them, than GitHub has places for.
+pub(crate) fn many_failures() -> Vec<Event> {
+    let ids: Vec<String> = (1..=25).map(|number| format!("step-{number}")).collect();
+    let steps = ids.iter().map(|id| (id.as_str(), "check", "steps"));
+    let mut run = Run::begun(&steps.collect::<Vec<_>>());
+    for (number, id) in ids.iter().enumerate() {
+        run.step(id, "check", id);
+        let failure = Failure::new(
+            ExitCode::RegistryUnhealthy,
+            format!("registry {number} is gone"),
+        )
+        .caused_by("connection refused")
+        .hinted("start it");
+        run.after(
+            5,
+            Detail::StepFinished {
+                outcome: StepOutcome::Failed,
+                took: Duration::from_millis(5),
+                failure: Some(failure),
+                continued: number < 13,
+            },
+        );
+        run.step = None;
+    }
+    run.ended(ExitCode::RegistryUnhealthy, Some("registry 13 is gone"))
+}
+
 /// Many blobs at once.
 pub(crate) fn many_blobs(count: u8) -> Vec<Event> {
     let mut run = Run::begun(&[("preload", "preload", "steps")]);

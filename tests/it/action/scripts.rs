@@ -309,6 +309,83 @@ fn without_cargo_and_without_a_binary_it_says_what_to_do() {
 }
 
 #[test]
+fn the_build_is_of_this_revision_and_sees_no_secrets() {
+    let sandbox = Sandbox::new();
+    // Stands for cargo: its arguments, its folder and its variables are what matters here.
+    program(
+        &sandbox,
+        "bin/cargo",
+        &format!(
+            "#!/bin/bash\n{{ pwd; printf '%s\\n' \"$@\"; env; }} >'{0}/seen'\nmkdir -p '{0}/runner/shipgate-build/debug'\ncp {1} '{0}/runner/shipgate-build/debug/'\n",
+            sandbox.path().display(),
+            env!("CARGO_BIN_EXE_shipgate"),
+        ),
+    );
+    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
+    let mut runner = Runner::new(&sandbox).with("binary", "").env("PATH", &path);
+    for name in [
+        "GHCR_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "RUSTFLAGS",
+    ] {
+        runner = runner.env(name, "s3cret");
+    }
+    runner = runner
+        .env("HTTPS_PROXY", "http://proxy")
+        .env("CARGO_NET_RETRY", "5");
+    let said = runner.step("binary").finish().expect(0).stdout;
+    let seen = fs::read_to_string(sandbox.path().join("seen")).unwrap();
+    let target = runner.temporary().join("shipgate-build");
+    let call = format!(
+        "{}\nbuild\n--locked\n--target-dir\n{}\n--package\nshipgate\n--bin\nshipgate\n",
+        env!("CARGO_MANIFEST_DIR"),
+        target.display()
+    );
+    assert!(seen.starts_with(&call), "{seen}");
+    assert!(!seen.contains("s3cret"), "{seen}");
+    for kept in [
+        "HTTPS_PROXY=http://proxy",
+        "CARGO_NET_RETRY=5",
+        "HOME=",
+        "PATH=",
+    ] {
+        assert!(seen.contains(kept), "{kept} in {seen}");
+    }
+    assert_eq!(runner.output("status"), "");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            concat!("::group::Building shipgate ", env!("CARGO_PKG_VERSION")),
+            "::endgroup::"
+        ]
+    );
+}
+
+#[test]
+fn a_build_that_fails_closes_its_group_and_says_so() {
+    let sandbox = Sandbox::new();
+    program(
+        &sandbox,
+        "bin/cargo",
+        "#!/bin/sh\necho 'error: no' >&2\nexit 101\n",
+    );
+    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
+    let runner = Runner::new(&sandbox).with("binary", "").env("PATH", &path);
+    let output = runner.step("binary").finish().expect(1).says("error: no");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(
+        lines[1..],
+        [
+            "::endgroup::",
+            "::error title=shipgate::shipgate could not be built; what cargo said stands in the log above"
+        ]
+    );
+    assert_eq!(runner.output("status"), "unexpected");
+}
+
+#[test]
 fn what_a_command_does_not_use_is_named() {
     let sandbox = Sandbox::new();
     sandbox.write(

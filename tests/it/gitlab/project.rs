@@ -82,7 +82,7 @@ impl Project {
                 "--variable",
                 "GITLAB_CI=true",
                 "--ignore-predefined-vars",
-                "GITLAB_CI",
+                "GITLAB_CI,CI_COMMIT_TAG",
             ])
             .args(arguments);
         self.sandbox.start_command(runner)
@@ -95,11 +95,7 @@ impl Project {
 
     /// Returns where the artifacts of a job are.
     pub fn artifact(&self, job: &str, name: &str) -> PathBuf {
-        self.sandbox
-            .path()
-            .join(".gitlab-ci-local/artifacts")
-            .join(job)
-            .join(name)
+        self.state("artifacts").join(folder(job)).join(name)
     }
 
     /// Returns a job's report.
@@ -112,11 +108,42 @@ impl Project {
 
     /// Returns the log of a job.
     pub fn log(&self, job: &str) -> String {
-        fs::read_to_string(
-            self.sandbox
-                .path()
-                .join(format!(".gitlab-ci-local/output/{job}.log")),
-        )
-        .unwrap()
+        fs::read_to_string(self.state("output").join(format!("{}.log", folder(job)))).unwrap()
     }
+
+    /// Returns a folder of what the runner keeps.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.sandbox.path().join(".gitlab-ci-local").join(name)
+    }
+
+    /// Sends a signal to the program of the running job, as the runner does to every process of a job.
+    pub fn terminate(&self) {
+        let own = |entry: fs::DirEntry| {
+            let process = entry.path();
+            let program = fs::read_link(process.join("exe")).ok()?;
+            let place = fs::read_link(process.join("cwd")).ok()?;
+            let ours = program == Path::new(env!("CARGO_BIN_EXE_shipgate"))
+                && place.starts_with(self.sandbox.path());
+            ours.then(|| process.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        let mut processes = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| own(entry.unwrap()));
+        let process = processes.next().unwrap_or_else(|| panic!("no job runs"));
+        let status = Command::new("kill")
+            .args(["-s", "TERM", &process])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Returns the name that the runner gives to a job's folders.
+fn folder(job: &str) -> String {
+    use base64::Engine as _;
+    let odd = regex::Regex::new("[^A-Za-z0-9_-]+").unwrap();
+    let encode = |found: &regex::Captures<'_>| {
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&found[0])
+    };
+    odd.replace_all(job, encode).into_owned()
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use regex::{NoExpand, Regex};
 use serde_json::{Value, json};
 
 use super::linters::examples;
 use super::project::{COMPONENT, Project};
 use super::rules::HOSTILE;
-use crate::harness::{Answer, Image, Layout, Registry, Sandbox, Service, Signer};
+use crate::harness::{Answer, Image, Layout, Output, Registry, Sandbox, Service, Signer, wait_for};
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
@@ -22,16 +23,11 @@ fn one_job_runs_a_whole_pipeline() {
 fn a_gate_that_fails_and_a_signature_that_is_refused_fail_the_job() {
     for (file, code, name) in [
         ("examples/failing.yml", 50, "gate-failed"),
-        ("examples/refused.yml", 30, "unsigned"),
+        ("examples/refused.yml", 31, "wrong-signer"),
     ] {
         let inputs = json!({"pipeline": file.strip_prefix("examples/").unwrap()});
         let project = Project::including(&[("run", inputs)], json!({})).own_file(file);
-        let output = project.run().expect(1);
-        assert!(
-            output.stdout.contains(&format!("FAIL {code}")),
-            "{}",
-            output.stdout
-        );
+        failed(project.run(), code);
         assert_eq!(exit(&project, "shipgate", "shipgate-report"), name);
     }
 }
@@ -82,6 +78,18 @@ steps:
         project.log("watch the service").contains("sample"),
         "verbose"
     );
+}
+
+/// Panics unless a job ended with this exit code.
+#[track_caller]
+fn failed(output: Output, code: i32) {
+    let said = plain(&output.stderr);
+    assert!(
+        said.contains(&format!(" FAIL {code} ")),
+        "{}\n{said}",
+        output.stdout
+    );
+    output.expect(1);
 }
 
 fn exit(project: &Project, job: &str, folder: &str) -> String {
@@ -215,8 +223,7 @@ fn a_value_that_does_not_fit_is_refused_by_name_before_anything_runs() {
 fn a_program_that_is_not_in_the_image_is_named_with_a_hint() {
     let inputs = json!({"binary": "bin/shipgate"});
     let project = Project::including(&[("run", inputs)], json!({})).own_file("pipeline.yml");
-    let output = project.run().expect(1);
-    assert!(output.stdout.contains("FAIL 127"), "{}", output.stdout);
+    failed(project.run(), 127);
     let log = project.log("shipgate");
     assert!(
         log.contains("error: bin/shipgate is not here\nhint: "),
@@ -229,8 +236,69 @@ fn a_program_that_is_not_in_the_image_is_named_with_a_hint() {
 fn a_gate_without_the_first_job_is_refused() {
     let project = Project::including(&[("gate", json!({"from": "live"}))], json!({}))
         .own_file("pipeline.yml");
-    let output = project.run().expect(1);
-    assert!(output.stdout.contains("FAIL 12"), "{}", output.stdout);
+    failed(project.run(), 12);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_job_that_is_cancelled_ends_in_order() {
+    let silent = Service::start(|_| Answer::Silence);
+    let sink = Service::constant(200, "");
+    let inputs =
+        json!({"inputs": format!("silent={}\nsink={}", silent.url("/"), sink.url("/told"))});
+    let project = Project::including(&[("run", inputs)], json!({})).file(
+        "pipeline.yml",
+        "version: 1
+name: stuck
+inputs: {silent: {}, sink: {}}
+steps:
+  - gate: {within: 60s, every: 50ms, probes: {page: {http: {url: \"${input.silent}\", status: 200}}}}
+finally:
+  - notify: {webhook: {url: \"${input.sink}\"}, on: [cancelled]}
+",
+    );
+    let running = project.start(&[]);
+    wait_for("the gate to ask", || {
+        (!silent.requests().is_empty()).then_some(())
+    });
+    project.terminate();
+    failed(running.finish(), 70);
+    assert_eq!(sink.requests().len(), 1, "finally ran");
+    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "cancelled");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn no_secret_is_in_a_log_or_an_artifact() {
+    let sink = Service::constant(500, "no");
+    let secret = "T0K3N-of-the-hook";
+    let inputs = json!({"inputs": format!("sink={}", sink.url("/")), "verbosity": "verbose"});
+    let project = Project::including(&[("run", inputs)], json!({})).file(
+        "pipeline.yml",
+        "version: 1
+name: secret
+inputs: {sink: {}}
+secrets: {token: {env: HOOK_TOKEN}}
+steps:
+  - notify: {webhook: {url: \"${input.sink}\", headers: {authorization: \"Bearer ${secret.token}\"}}, on: [success], required: true}
+",
+    );
+    let variable = format!("HOOK_TOKEN={secret}");
+    let output = project.start(&["--variable", &variable]).finish();
+    let told = sink.requests();
+    assert!(
+        told[0]
+            .headers
+            .iter()
+            .any(|(_, value)| value.contains(secret)),
+        "it was used"
+    );
+    assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret));
+    for name in walk(project.sandbox.path()) {
+        let content = String::from_utf8_lossy(&fs::read(&name).unwrap()).into_owned();
+        assert!(!content.contains(secret), "{name}\n{content}");
+    }
+    failed(output, 80);
 }
 
 /// A registry with a signed image, a service that tells which digest was deployed, and the pipeline about both.
@@ -269,67 +337,47 @@ impl World {
         let other = Image::new("moved", &[1000]);
         let moved = other.push(self.registry.address(), "acme/web", "moved");
         let crane = crate::harness::tool("crane");
+        let probe = format!(
+            "version: {{http: {{url: \"{}\", json: {{path: $.image, equals: \"${{image.web.digest}}\"}}}}}}\n",
+            self.service.url("/version")
+        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy.yml");
+        let pipeline = replaced(
+            &fs::read_to_string(path).unwrap(),
+            &[
+                ("ghcr.io", self.registry.address()),
+                ("within: 5m", "within: 10s"),
+                ("every: 5s", "every: 50ms"),
+                ("hold: 30s", "hold: 100ms"),
+            ],
+        );
+        let health = Regex::new("health: .*\n").unwrap();
+        assert!(health.is_match(&pipeline));
+        let pipeline = health.replace(&pipeline, NoExpand(&probe));
         project
-            .file("keys/release.pub", fs::read(self.signer.public_key()).unwrap())
             .file(
-                "pipeline.yml",
-                format!(
-                    "version: 1
-name: web
-inputs: {{tag: {{type: string, pattern: 'v[0-9]+'}}}}
-images: {{web: \"{registry}/acme/web:${{input.tag}}\"}}
-trust:
-  signers: {{release: {{key: keys/release.pub}}}}
-  images: {{\"{registry}/**\": {{signed-by: release}}}}
-steps:
-  - check: {{registry: \"{registry}\"}}
-  - preload: {{images: [web]}}
-  - verify: {{images: [web]}}
-  - id: live
-    gate:
-      within: 10s
-      every: 50ms
-      probes:
-        version: {{http: {{url: \"{url}\", json: {{path: $.image, equals: \"${{image.web.digest}}\"}}}}}}
-",
-                    registry = self.registry.address(),
-                    url = self.service.url("/version"),
-                ),
+                "keys/release.pub",
+                fs::read(self.signer.public_key()).unwrap(),
             )
+            .file("examples/deploy.yml", &*pipeline)
             // Between the calls somebody moves the tag: the gate must not follow it.
             .file(
                 "deploy.sh",
                 format!(
-                    "printf %s \"$1\" >'{}'\n'{}' copy '{moved}' '{}/acme/web:v1'\n",
+                    "printf %s \"${{1#*@}}\" >'{}'\n'{}' copy '{moved}' '{}/acme/web:v1'\n",
                     self.deployed.path().join("deployed").display(),
                     crane.display(),
                     self.registry.address(),
                 ),
             )
     }
-}
 
-#[test]
-#[ignore = "needs real peers: tests/run"]
-fn two_jobs_around_a_foreign_deploy_agree_on_the_digest() {
-    let world = World::new();
-    let text = example("around-a-deploy").replace("./deploy.sh", "sh ./deploy.sh");
-    let project = world.furnish(Project::new(&text));
-    project.run().expect(0);
-    let [before, after] = [("shipgate-preload", "preload"), ("shipgate-gate", "gate")]
-        .map(|(job, folder)| project.report(job, &format!("shipgate-report/{folder}")));
-    assert_eq!(before["exit"]["name"], "done");
-    assert_eq!(after["exit"]["name"], "done");
-    assert_eq!(before["images"][0]["digest"], json!(world.image.digest()));
-    let deployed = fs::read_to_string(world.deployed.path().join("deployed")).unwrap();
-    assert_eq!(
-        deployed,
-        world.image.digest(),
-        "the deploy got it by its variable"
-    );
-    let locks = ["shipgate-preload", "shipgate-gate"]
-        .map(|job| fs::read(project.artifact(job, "shipgate.lock")).unwrap());
-    assert_eq!(locks[0], locks[1]);
+    /// Makes a project of the example with two calls.
+    fn two_calls(&self) -> Project {
+        self.furnish(Project::new(
+            &example("two-calls").replace("./deploy.sh", "sh ./deploy.sh"),
+        ))
+    }
 }
 
 #[test]
@@ -337,11 +385,9 @@ fn two_jobs_around_a_foreign_deploy_agree_on_the_digest() {
 fn nothing_is_deployed_when_the_signature_is_refused() {
     let world = World::new();
     let stranger = Signer::new();
-    let text = example("around-a-deploy").replace("./deploy.sh", "sh ./deploy.sh");
-    let project = world
-        .furnish(Project::new(&text))
-        .file("keys/release.pub", fs::read(stranger.public_key()).unwrap());
-    project.run().expect(1);
+    let key = fs::read(stranger.public_key()).unwrap();
+    let project = world.two_calls().file("keys/release.pub", key);
+    release(&project).expect(1);
     let report = project.report("shipgate-preload", "shipgate-report/preload");
     assert_eq!(report["exit"]["name"], "wrong-signer");
     assert!(!world.deployed.path().join("deployed").exists());
@@ -353,35 +399,19 @@ fn nothing_is_deployed_when_the_signature_is_refused() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn the_pieces_do_what_the_whole_does() {
+fn the_example_of_one_call_runs() {
     let world = World::new();
-    let jobs = json!({
-        "stages": ["verify", "deploy", "watch"],
-        "deploy": {"stage": "deploy", "script": ["sh ./deploy.sh \"$SHIPGATE_DIGEST_WEB\""]},
-    });
-    let preload = json!({"stage": "verify", "inputs": "tag=v1"});
-    let gate = json!({"stage": "watch", "inputs": "tag=v1", "from": "live"});
-    let project = world.furnish(Project::including(
-        &[("preload", preload), ("gate", gate)],
-        jobs,
-    ));
-    project.run().expect(0);
-    assert_eq!(
-        exit(&project, "shipgate-preload", "shipgate-report/preload"),
-        "done"
-    );
-    assert_eq!(
-        exit(&project, "shipgate-gate", "shipgate-report/gate"),
-        "done"
-    );
+    fs::write(world.deployed.path().join("deployed"), world.image.digest()).unwrap();
+    let project = world.furnish(Project::new(&example("one-call")));
+    release(&project).expect(0);
+    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "done");
 }
 
-#[test]
-#[ignore = "needs real peers: tests/run"]
-fn the_example_of_one_job_runs() {
-    let project = Project::new(&example("one-job")).own_file("pipeline.yml");
-    project.run().expect(0);
-    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "done");
+/// Runs the pipeline of the tag v1.
+fn release(project: &Project) -> Output {
+    let variables = ["CI_COMMIT_TAG=v1", "REGISTRY_TOKEN=token-of-the-registry"];
+    let arguments = variables.map(|variable| ["--variable", variable]).concat();
+    project.start(&arguments).finish()
 }
 
 /// Returns an example that includes the component of its own project.
@@ -392,7 +422,7 @@ fn example(name: &str) -> String {
         .find(|path| path.ends_with(format!("{name}.gitlab-ci.yml")))
         .unwrap();
     let text = fs::read_to_string(file).unwrap();
-    let component = regex::Regex::new(r"\$CI_SERVER_FQDN/my-group/shipgate/([a-z]+)@main").unwrap();
+    let component = Regex::new(r"\$CI_SERVER_FQDN/my-group/shipgate/([a-z]+)@main").unwrap();
     assert!(component.is_match(&text));
     let own = |found: &regex::Captures<'_>| COMPONENT.replace("{name}", &found[1]);
     component.replace_all(&text, own).into_owned()
@@ -412,9 +442,17 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
     found
 }
 
+/// Replaces texts, each of which must be there.
+fn replaced(text: &str, pairs: &[(&str, &str)]) -> String {
+    pairs.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "no {from}");
+        text.replace(from, to)
+    })
+}
+
 /// Takes the colours out.
 fn plain(text: &str) -> String {
-    regex::Regex::new("\u{1b}\\[[0-9;]*m")
+    Regex::new("\u{1b}\\[[0-9;]*m")
         .unwrap()
         .replace_all(text, "")
         .into_owned()
