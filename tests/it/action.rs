@@ -1,5 +1,6 @@
 //! The GitHub Action: what its files promise, its scripts as the runner starts them, and whole
 //! workflows in the real `act`.
 
+mod cancelled;
 mod manifest;
 mod scripts;

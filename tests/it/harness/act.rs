@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Output, Running, Sandbox, tool};
+use super::{Output, PATIENCE, Running, Sandbox, tool};
 
 /// `actions/checkout`, which `act` does by itself: v6.0.2.
 pub const CHECKOUT: &str = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd";
@@ -17,7 +18,7 @@ pub struct Project {
     pub sandbox: Sandbox,
 }
 
-/// The step that keeps what is gone after the job. In `act` all steps share one summary.
+/// The step that keeps what is gone after the job.
 const KEEP: &str = r#"
       - name: Keep
         if: ${{ always() }}
@@ -27,7 +28,6 @@ const KEEP: &str = r#"
         run: |
           printf '%s' "$OUTPUTS" >KEPT/outputs
           [ -z "$REPORT" ] || cp -R "${REPORT%/*}" KEPT/report
-          cp "$GITHUB_STEP_SUMMARY" KEPT/summary
 "#;
 
 /// What a workflow left.
@@ -37,8 +37,6 @@ pub struct Job {
     pub log: String,
     /// The outputs of the step `gate`, as the last step saw them.
     pub outputs: Value,
-    /// The summary of the job.
-    pub summary: String,
     kept: PathBuf,
 }
 
@@ -157,14 +155,18 @@ pub struct Act {
 impl Act {
     /// Waits for its end.
     pub fn finish(self) -> Job {
-        let output: Output = self.running.finish();
-        let read = |name| fs::read_to_string(self.kept.join(name)).unwrap_or_default();
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits for its end for so long.
+    pub fn finish_within(self, limit: Duration) -> Job {
+        let output: Output = self.running.finish_within(limit);
+        let outputs = fs::read_to_string(self.kept.join("outputs")).unwrap_or_default();
         let log = output.stdout + &output.stderr;
         Job {
             code: output.status.code().unwrap(),
             log: log.lines().map(|line| bare(line) + "\n").collect(),
-            outputs: serde_json::from_str(&read("outputs")).unwrap_or_default(),
-            summary: read("summary"),
+            outputs: serde_json::from_str(&outputs).unwrap_or_default(),
             kept: self.kept,
         }
     }
