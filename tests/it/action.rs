@@ -2,5 +2,7 @@
 //! workflows in the real `act`.
 
 mod cancelled;
+mod jobs;
+mod logs;
 mod manifest;
 mod scripts;
