@@ -154,11 +154,9 @@ fn everything_is_described_and_named_as_usual() {
     }
     let steps = steps(&action);
     let ids: Vec<String> = steps.iter().map(|step| text(step, "id")).collect();
+    let step_outputs = Regex::new(r"steps\.([a-z]+)\.outputs\.([a-z-]+)").unwrap();
     for output in entries(&action, "outputs") {
-        for step in Regex::new(r"steps\.([a-z]+)\.outputs\.([a-z-]+)")
-            .unwrap()
-            .captures_iter(&text(&output.node, "value"))
-        {
+        for step in step_outputs.captures_iter(&text(&output.node, "value")) {
             assert!(
                 ids.contains(&step[1].to_owned()),
                 "{}: {}",
@@ -175,6 +173,7 @@ fn everything_is_described_and_named_as_usual() {
 fn workflows_of_the_documentation_use_inputs_and_outputs_that_exist() {
     let action = read("action.yml");
     let (inputs, outputs) = (keys(&action, "inputs"), keys(&action, "outputs"));
+    let step_outputs = Regex::new(r"steps\.[a-z]+\.outputs\.([a-z-]+)").unwrap();
     let mut calls = 0;
     for page in ["README.md", "docs/github-action.md"] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
@@ -193,8 +192,7 @@ fn workflows_of_the_documentation_use_inputs_and_outputs_that_exist() {
                 }
                 calls += 1;
             }
-            let output = Regex::new(r"steps\.[a-z]+\.outputs\.([a-z-]+)").unwrap();
-            for output in output.captures_iter(block) {
+            for output in step_outputs.captures_iter(block) {
                 assert!(outputs.contains(&output[1]), "{page}: {}", &output[1]);
             }
         }
