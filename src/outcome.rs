@@ -49,7 +49,7 @@ pub enum ExitCode {
     RollbackFailed = 61,
     /// The run was cancelled by a signal.
     Cancelled = 70,
-    /// A notice marked `required` could not be delivered.
+    /// A notice marked `required` could not be delivered, or `finish` could not deliver one.
     NotifyFailed = 80,
 }
 

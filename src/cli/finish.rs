@@ -66,7 +66,9 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
     let mut exit = ExitCode::Done;
     let mut found = false;
     for (run, path) in runs {
-        if session.cancel.urgency() > Urgency::None {
+        // A signal gives what is left a bounded time, as it does in a run: in a job that is being cancelled
+        // it comes the moment this begins. Only a second one by hand means it.
+        if session.cancel.urgency() == Urgency::Abort {
             exit = exit.worse(ExitCode::Cancelled);
             break;
         }
@@ -142,6 +144,7 @@ async fn claim(run: &str, path: &Path, session: &Session) -> Result<Claim, Failu
         ));
     };
     tokio::select! {
+        biased;
         claim = state::claim(path, waiting) => claim.map_err(|error| {
             Failure::explained(ExitCode::Unexpected, unfinished(run), &error)
         }),

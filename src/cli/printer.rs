@@ -165,6 +165,7 @@ impl Printer {
         outlet.renderer = (self.renderer)();
         for event in events {
             match &mut outlet.renderer {
+                Renderer::Ci(ci) => ci.recall(event),
                 Renderer::Json(_) => {}
                 Renderer::Live(live) => live.recall(event),
                 Renderer::Ci(ci) => ci.recall(event),

@@ -54,7 +54,13 @@ impl Receiver {
         Self { service, mood }
     }
 
-    fn answer_from_now_on(&self) {
+    /// Holds back every answer until there is one.
+    pub fn hold(&self) {
+        self.mood.store(Self::HOLDS, Ordering::SeqCst);
+    }
+
+    /// Takes every notice, those that are held back too.
+    pub fn answer_from_now_on(&self) {
         self.mood.store(Self::ANSWERS, Ordering::SeqCst);
     }
 

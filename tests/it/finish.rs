@@ -211,6 +211,21 @@ fn a_notice_that_nobody_takes_stays_open_until_somebody_does() {
 }
 
 #[test]
+fn a_signal_leaves_finish_the_time_to_end_what_it_began() {
+    let crash = Crash::new().killed();
+    crash.receiver.hold();
+    let running = crash.sandbox.start(["finish"]);
+    wait_for("the receiver to be asked", || {
+        (!crash.receiver.notices().is_empty()).then_some(())
+    });
+    running.signal(Signal::Interrupt);
+    crash.receiver.answer_from_now_on();
+    running.finish().expect(0).says("webhook: delivered");
+    assert_eq!(crash.receiver.notices().len(), 1);
+    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+}
+
+#[test]
 fn living_runs_are_left_alone_and_each_has_a_journal_of_its_own() {
     let crash = Crash::new();
     let running = [crash.start(), crash.start()];
