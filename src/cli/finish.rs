@@ -326,7 +326,7 @@ fn open(
     session.mask(Arc::new(Mask::new(&loaded.secrets)));
     let Some(document) = loaded.document else {
         for found in &loaded.diagnostics {
-            session.printer.error(&format!("{found}\n"));
+            session.printer.finding(&document::finding(found));
         }
         let exit = document::exit(&loaded.diagnostics);
         return Err(
