@@ -90,7 +90,7 @@ pub enum Format {
     Auto,
     /// Plain lines in groups, with annotations and masks, for GitHub Actions.
     Github,
-    /// Plain lines in folded sections, for GitLab CI.
+    /// Plain lines in sections, for GitLab CI.
     Gitlab,
     /// One line a state change.
     Plain,

@@ -6,7 +6,7 @@
 //! others would take it back. It is a warning, and the outputs that are missing then are empty, so that a
 //! later `if:` that asks for `done` does not hold.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
-use crate::report::files::{self, GitLab, Results, Surroundings, outputs};
+use crate::report::files::{self, GitLab, Results, Surroundings, outputs, page};
 use crate::report::{Mask, Report, write_files};
 
 /// What the command line asks to be left behind.
@@ -54,8 +54,7 @@ pub fn leave(
     if let Some(folder) = &wanted.report {
         let written = write_files(folder, &report, &around, mask);
         for error in &written.failed {
-            let message = "a file of the report is missing";
-            let failure = Failure::explained(ExitCode::Unexpected, message, error);
+            let failure = error.failure();
             report.worsen(&failure);
             left.failures.push(failure);
         }
@@ -141,6 +140,14 @@ fn to_github(
 ) -> Vec<Failure> {
     let file = |name| environment.filled(name).map(PathBuf::from);
     let mut warnings = Vec::new();
+    if let Some(path) = file("GITHUB_STEP_SUMMARY") {
+        let added = summarise(&path, report, around, mask);
+        warnings.extend(
+            added
+                .err()
+                .map(|error| missing("the summary of this step is missing", &path, &error)),
+        );
+    }
     if let Some(path) = file("GITHUB_OUTPUT") {
         let shown = |path: &Path| mask.mask(&around.roots.absolute(path).display().to_string());
         let pairs = outputs::pairs(
@@ -160,6 +167,28 @@ fn to_github(
         );
     }
     warnings
+}
+
+/// Adds the page to the summary of the step, in which others may have written before.
+fn summarise(
+    path: &Path,
+    report: &Report,
+    around: &Surroundings,
+    mask: &dyn Mask,
+) -> io::Result<()> {
+    let taken = match fs::metadata(path) {
+        Ok(there) => usize::try_from(there.len()).unwrap_or(usize::MAX),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    // A line break before the page, and the limit counts the whole file.
+    let budget = page::MOST_BYTES.saturating_sub(taken).saturating_sub(1);
+    if budget < page::FEWEST_BYTES {
+        return Err(io::Error::other(
+            "it holds so much already that GitHub would refuse it with the page",
+        ));
+    }
+    append(path, &page::text(report, around, mask, budget))
 }
 
 fn missing(message: &str, path: &Path, error: &io::Error) -> Failure {

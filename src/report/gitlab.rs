@@ -28,12 +28,15 @@ impl Gitlab {
         self.prefix = format!("{}-{}", name(run), name(&digits));
     }
 
-    /// Returns the beginning of a section, folded. The header is masked and escaped.
+    /// Returns the beginning of a section. The header is masked and escaped.
+    ///
+    /// It is not folded (`[collapsed=true]`): how a step ends is not known when it begins, and whoever watches a
+    /// job would see neither what it waits for nor what a step that fails has found. A click folds it.
     pub fn open(&mut self, elapsed: Duration, step: &str, header: &str) -> Line {
         self.count += 1;
         let name = format!("shipgate_{}_{}_{}", self.prefix, self.count, name(step));
         let time = self.seconds(elapsed);
-        let line = format!("\x1b[0Ksection_start:{time}:{name}[collapsed=true]\r\x1b[0K{header}");
+        let line = format!("\x1b[0Ksection_start:{time}:{name}\r\x1b[0K{header}");
         self.open = Some(name);
         Line::Markup(line)
     }

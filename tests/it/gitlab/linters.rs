@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::pages::snippets;
 use super::rules::scripts;
 use super::template::Template;
 use crate::harness::{Sandbox, Tool, yaml_documents};
@@ -35,6 +36,10 @@ fn templates_and_examples_fit_the_schema_of_pipelines() {
         }
     }
     files.extend(examples());
+    let page = std::fs::read_to_string(super::template::project().join("README.md")).unwrap();
+    for (number, snippet) in snippets(&page).iter().enumerate() {
+        files.push(sandbox.write(&format!("snippet-{number}.yml"), snippet));
+    }
     Tool::new(&sandbox, "check-jsonschema")
         .args(["--builtin-schema", "vendor.gitlab-ci"])
         .args(&files)

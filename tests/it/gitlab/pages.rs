@@ -5,7 +5,9 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::linters::examples;
 use super::template::{Input, Template, project};
+use crate::harness::yaml_documents;
 
 /// The tables are generated: run the test with `SHIPGATE_BLESS=1` to write them anew.
 #[test]
@@ -25,6 +27,45 @@ fn the_tables_of_inputs_are_current() {
     } else {
         assert_eq!(page, current, "bless gitlab/README.md");
     }
+}
+
+/// What a reader copies names inputs that exist, with values that are taken.
+#[test]
+fn what_the_page_and_the_examples_include_is_there() {
+    let page = fs::read_to_string(project().join("README.md")).unwrap();
+    let mut texts = snippets(&page);
+    assert!(texts.len() >= Template::all().len());
+    texts.extend(
+        examples()
+            .iter()
+            .map(|path| fs::read_to_string(path).unwrap()),
+    );
+    for text in texts {
+        let pipeline = yaml_documents(&text).remove(0);
+        for include in pipeline["include"].as_array().unwrap() {
+            let component = include["component"].as_str().unwrap();
+            let name = component
+                .strip_prefix("$CI_SERVER_FQDN/my-group/shipgate/")
+                .unwrap();
+            let template = Template::read(name.strip_suffix("@main").unwrap());
+            let inputs = include["inputs"].as_object().unwrap();
+            let given: Vec<_> = inputs
+                .iter()
+                .map(|(name, value)| (&**name, value.clone()))
+                .collect();
+            template
+                .filled(&given)
+                .unwrap_or_else(|why| panic!("{why} in\n{text}"));
+        }
+    }
+}
+
+/// Returns the YAML blocks of a page.
+pub fn snippets(page: &str) -> Vec<String> {
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
 }
 
 /// Puts a template's table between its two marks.

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::linters::examples;
 use super::project::{COMPONENT, Project};
 use super::rules::HOSTILE;
-use crate::harness::{Answer, Image, Layout, Output, Registry, Sandbox, Service, Signer, wait_for};
+use crate::harness::{
+    Answer, Image, Layout, Output, Registry, Sandbox, Service, Signer, comparable, wait_for,
+};
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
@@ -16,6 +18,7 @@ fn one_job_runs_a_whole_pipeline() {
     let project = Project::including(&[("run", json!({}))], json!({})).own_file("pipeline.yml");
     project.run().expect(0);
     assert_eq!(exit(&project, "shipgate", "shipgate-report"), "done");
+    assert_eq!(sections(&project, "shipgate"), 5, "one a step");
 }
 
 #[test]
@@ -29,6 +32,7 @@ fn a_gate_that_fails_and_a_signature_that_is_refused_fail_the_job() {
         let project = Project::including(&[("run", inputs)], json!({})).own_file(file);
         failed(project.run(), code);
         assert_eq!(exit(&project, "shipgate", "shipgate-report"), name);
+        assert!(sections(&project, "shipgate") >= 2);
     }
 }
 
@@ -90,6 +94,22 @@ fn failed(output: Output, code: i32) {
         output.stdout
     );
     output.expect(1);
+}
+
+/// Returns how many sections a job's log has; panics if one was left open.
+fn sections(project: &Project, job: &str) -> usize {
+    let log = plain(&project.log(job));
+    // The runner swallows the marks and says what they mean.
+    let named = |pattern: &str| -> Vec<String> {
+        let found = Regex::new(pattern).unwrap();
+        found
+            .captures_iter(&log)
+            .map(|found| found[1].to_owned())
+            .collect()
+    };
+    let opened = named("(?m)^(shipgate_[a-z0-9_-]+)_started$");
+    assert_eq!(opened, named("(?m)^(shipgate_[a-z0-9_-]+) took "), "{log}");
+    opened.len()
 }
 
 fn exit(project: &Project, job: &str, folder: &str) -> String {
@@ -265,6 +285,7 @@ finally:
     failed(running.finish(), 70);
     assert_eq!(sink.requests().len(), 1, "finally ran");
     assert_eq!(exit(&project, "shipgate", "shipgate-report"), "cancelled");
+    assert_eq!(sections(&project, "shipgate"), 2);
 }
 
 #[test]
@@ -399,13 +420,30 @@ fn nothing_is_deployed_when_the_signature_is_refused() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn the_example_of_one_call_runs() {
+fn one_call_leaves_the_report_that_the_command_line_leaves() {
     let world = World::new();
     fs::write(world.deployed.path().join("deployed"), world.image.digest()).unwrap();
     let project = world.furnish(Project::new(&example("one-call")));
     release(&project).expect(0);
-    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "done");
+    let mut same = Sandbox::new();
+    for name in ["keys/release.pub", "examples/deploy.yml"] {
+        same.write(name, fs::read(project.sandbox.path().join(name)).unwrap());
+    }
+    same.set("REGISTRY_TOKEN", "token-of-the-registry");
+    let arguments = "run examples/deploy.yml --input tag=v1 --report shipgate-report";
+    same.run(arguments.split(' ')).expect(0);
+    let local = fs::read_to_string(same.path().join("shipgate-report/report.json")).unwrap();
+    assert_eq!(
+        comparable(&project.report("shipgate", "shipgate-report")),
+        comparable(&serde_json::from_str(&local).unwrap())
+    );
 }
+
+/// The jobs around a deploy, and the folders of their reports.
+const CALLS: [(&str, &str); 2] = [
+    ("shipgate-preload", "shipgate-report/preload"),
+    ("shipgate-gate", "shipgate-report/gate"),
+];
 
 /// Runs the pipeline of the tag v1.
 fn release(project: &Project) -> Output {
@@ -456,4 +494,80 @@ fn plain(text: &str) -> String {
         .unwrap()
         .replace_all(text, "")
         .into_owned()
+}
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn two_jobs_around_a_foreign_deploy_agree_on_the_digest() {
+    let world = World::new();
+    let project = world.two_calls();
+    release(&project).expect(0);
+    let [before, after] = CALLS.map(|(job, folder)| project.report(job, folder));
+    assert_eq!(before["exit"]["name"], "done");
+    assert_eq!(after["exit"]["name"], "done");
+    assert_eq!(before["images"][0]["digest"], json!(world.image.digest()));
+    let deployed = fs::read_to_string(world.deployed.path().join("deployed")).unwrap();
+    assert_eq!(
+        deployed,
+        world.image.digest(),
+        "the deploy got it by its variable"
+    );
+    let locks = ["shipgate-preload", "shipgate-gate"]
+        .map(|job| fs::read(project.artifact(job, "shipgate.lock")).unwrap());
+    assert_eq!(locks[0], locks[1]);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_pieces_do_what_the_whole_does() {
+    let world = World::new();
+    let jobs = json!({
+        "stages": ["verify", "deploy", "watch"],
+        "deploy": {"stage": "deploy", "script": ["sh ./deploy.sh \"web@$SHIPGATE_DIGEST_WEB\""]},
+    });
+    let inputs = json!({"pipeline": "examples/deploy.yml", "inputs": "tag=v1"});
+    let with = |more: Value| {
+        let mut inputs = inputs.clone();
+        let more = more.as_object().unwrap().clone();
+        inputs.as_object_mut().unwrap().extend(more);
+        inputs
+    };
+    let preload = with(json!({"stage": "verify", "until": "verified"}));
+    let gate = with(json!({"stage": "watch", "from": "live"}));
+    let components = [("preload", preload), ("gate", gate)];
+    let project = world.furnish(Project::including(&components, jobs));
+    release(&project).expect(0);
+    for (job, folder) in CALLS {
+        assert_eq!(exit(&project, job, folder), "done");
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn an_invalid_pipeline_is_told_at_its_lines_in_every_report() {
+    let project = Project::including(&[("run", json!({"pipeline": "ci/web.yml"}))], json!({})).file(
+        "ci/web.yml",
+        "version: 1\nname: web\nsteps:\n  - gat: {}\n  - gate: {within: soon, every: 1s, probes: {}}\n",
+    );
+    failed(project.run(), 10);
+    let quality = project.artifact("shipgate", "shipgate-report/code-quality.json");
+    let quality: Value = serde_json::from_str(&fs::read_to_string(quality).unwrap()).unwrap();
+    let places: Vec<_> = quality
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| {
+            assert_eq!(found["location"]["path"], "ci/web.yml");
+            found["location"]["lines"]["begin"].as_u64().unwrap()
+        })
+        .collect();
+    assert!(places.contains(&4) && places.contains(&5), "{quality:#}");
+    let junit =
+        fs::read_to_string(project.artifact("shipgate", "shipgate-report/junit.xml")).unwrap();
+    assert!(junit.contains("ci/web.yml:4"), "{junit}");
+    let variables =
+        fs::read_to_string(project.artifact("shipgate", "shipgate-report/gitlab.env")).unwrap();
+    assert!(
+        variables.contains("SHIPGATE_STATUS=pipeline-invalid"),
+        "{variables}"
+    );
 }
