@@ -178,7 +178,7 @@ async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCo
                 .hinted(give_up(journal.path()))
         })?;
     }
-    let here = machine::boot();
+    let here = machine::boot(&session.environment);
     if !place.named && here.is_some() && here != header.boot {
         let message = format!(
             "run {run} was begun elsewhere, or before this machine was started: its journal is left alone"
