@@ -168,7 +168,6 @@ impl Printer {
                 Renderer::Ci(ci) => ci.recall(event),
                 Renderer::Json(_) => {}
                 Renderer::Live(live) => live.recall(event),
-                Renderer::Ci(ci) => ci.recall(event),
                 Renderer::Plain(plain) => drop(plain.render(event)),
             }
         }
