@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Ends what a killed run left open, and says so where nothing is.
 #
-# In a job that is being cancelled the runner signals this step the moment it starts, since it belongs to the step
-# that is cancelled. Until shipgate minds signals itself they are ignored: there are ten seconds before the kill.
-trap '' INT TERM
+# Its step ignores SIGINT and SIGTERM until shipgate minds them itself.
 set -euo pipefail
 # shellcheck source=.github/action/common.sh
 . "${BASH_SOURCE[0]%/*}/common.sh"

@@ -16,15 +16,17 @@ main() {
     misused "the input \`working-directory\` is \`$WITH_WORKING_DIRECTORY\`, which is no folder that can be entered"
   choose_voice
   case $command in
-    run | plan) add_run "$command" ;;
-    validate) name_unused validate WITH_CACHE WITH_FROM WITH_INPUTS WITH_LOCK WITH_ONLY WITH_REPORT_DIR WITH_UNTIL ;;
+    run | plan) add_run ;;
+    validate) name_unused WITH_CACHE WITH_FROM WITH_INPUTS WITH_LOCK WITH_ONLY WITH_UNTIL ;;
     finish) finish ;;
   esac
+  add --report "${WITH_REPORT_DIR:-$(mktemp -d "$RUNNER_TEMP/shipgate-report.XXXXXX")}"
+  [ "${WITH_SANDBOX:-false}" = false ] || arguments+=(--sandbox)
   find_pipeline
   become_shipgate "$command" ${talk[@]+"${talk[@]}"} ${arguments[@]+"${arguments[@]}"} "$REPLY"
 }
 
-add_run() { # COMMAND
+add_run() {
   local line number=0
   add --cache "$WITH_CACHE"
   add --from "$WITH_FROM"
@@ -42,12 +44,6 @@ add_run() { # COMMAND
       *) misused "line $number of the input \`inputs\` has no \`=\`; each line is \`name=value\`" ;;
     esac
   done <<<"$WITH_INPUTS"
-  if [ "$1" = plan ]; then
-    name_unused plan WITH_REPORT_DIR
-  else
-    add --report "${WITH_REPORT_DIR:-$(mktemp -d "$RUNNER_TEMP/shipgate-report.XXXXXX")}"
-    [ "${WITH_SANDBOX:-false}" = false ] || arguments+=(--sandbox)
-  fi
 }
 
 # Adds a flag with its value, unless that is empty. One word: a value that begins with a dash stays one.
@@ -56,15 +52,12 @@ add() { # FLAG VALUE
 }
 
 # The same `with:` may serve a `run` elsewhere, so this is no mistake, but nobody should wonder.
-name_unused() { # COMMAND VARIABLE…
-  local command=$1 variable name unused=
-  shift
+name_unused() { # VARIABLE…
+  local variable unused=
   for variable; do
-    [ -n "${!variable}" ] || continue
-    name=$(printf '%s' "${variable#WITH_}" | tr 'A-Z_' 'a-z-')
-    unused="$unused \`$name\`"
+    [ -z "${!variable}" ] || unused="$unused $(printf '%s' "${variable#WITH_}" | tr 'A-Z_' 'a-z-')"
   done
-  [ -z "$unused" ] || printf '%s does not use these inputs:%s\n' "$command" "$unused"
+  [ -z "$unused" ] || printf 'validate looks at the document alone; not used:%s\n' "$unused"
 }
 
 # Sets REPLY to the pipeline's file. Text of more than one line is written to one that only this user can read.

@@ -2,6 +2,7 @@
 //!
 //! Masked are a secret's whole value and each of its lines, as they are, in JSON, URL-encoded and in base64
 //! wherever the value stands in the encoded text, and `user:secret` in base64, as HTTP sends logins.
+//! What an excerpt cuts off, which ends with `…`, is masked from six characters on.
 //! A line of fewer than six characters is masked only as a part of the whole value: alone it would hide
 //! ordinary words.
 
@@ -16,8 +17,10 @@ use super::secret::{MINIMUM_CHARACTERS, SecretValue};
 
 /// What stands in for a secret.
 pub const STARS: &str = "***";
-/// The fewest characters of an encoded part that is looked for.
+/// The fewest characters of an encoded part that is looked for, and of a secret that an excerpt cuts off.
 const SHORTEST: usize = 6;
+/// What our excerpts end with: they are made before anything is masked.
+const CUT: &str = "…";
 
 /// What is to be masked, in every form in which it may appear.
 #[derive(Clone, Default)]
@@ -88,7 +91,11 @@ impl Mask {
 
     /// Returns the most bytes that a [`Masker`] holds back.
     pub fn hold_back(&self) -> usize {
-        self.longest.saturating_sub(1)
+        match self.longest {
+            0 => 0,
+            // All but its last byte, and all but the last byte of the mark behind it.
+            longest => longest - 1 + CUT.len() - 1,
+        }
     }
 
     fn starting_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
@@ -145,7 +152,7 @@ impl Masker {
                 let rest = &self.buffer[*at..];
                 self.mask
                     .starting_with(rest[0])
-                    .any(|needle| needle.len() > rest.len() && needle.starts_with(rest))
+                    .any(|needle| undecided(rest, needle))
             })
             .unwrap_or(self.buffer.len())
     }
@@ -156,13 +163,9 @@ impl Masker {
         let mut covered = self.covered;
         for at in 0..settled {
             let rest = &self.buffer[at..];
-            let length = self
-                .mask
-                .starting_with(rest[0])
-                .filter(|needle| rest.starts_with(needle))
-                .map(<[u8]>::len)
-                .max()
-                .unwrap_or(0);
+            let lengths = self.mask.starting_with(rest[0]);
+            let lengths = lengths.filter_map(|needle| hidden(rest, needle));
+            let length = lengths.max().unwrap_or(0);
             if length > 0 && at >= covered {
                 shown.extend_from_slice(STARS.as_bytes());
             }
@@ -175,6 +178,31 @@ impl Masker {
         self.covered = covered.saturating_sub(settled);
         shown
     }
+}
+
+/// Returns how many bytes at the start of a text are a secret: all of it, or what an excerpt left of it.
+fn hidden(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let same = common(text, needle);
+    let cut = same >= SHORTEST && text[same..].starts_with(CUT.as_bytes());
+    (same == needle.len() || cut).then_some(same)
+}
+
+/// Says whether only the next chunk tells if a text starts with a secret, or with what an excerpt left of it.
+fn undecided(text: &[u8], needle: &[u8]) -> bool {
+    let same = common(text, needle);
+    let rest = &text[same..];
+    same < needle.len()
+        && (rest.is_empty()
+            || same >= SHORTEST && rest.len() < CUT.len() && CUT.as_bytes().starts_with(rest))
+}
+
+/// Returns how many bytes two texts have in common at their start.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    let same = one
+        .iter()
+        .zip(other)
+        .take_while(|(one, other)| one == other);
+    same.count()
 }
 
 /// Adds a text in every form.

@@ -88,6 +88,30 @@ fn overlapping_secrets_leave_nothing_between_them() {
 }
 
 #[test]
+fn what_an_excerpt_cuts_off_is_masked() {
+    let mask = mask_of("first-of-lines\nsecond-of-lines", &[]);
+    for (text, masked) in [
+        ("it said second-of-li… and more", "it said ***… and more"),
+        ("it said second… and more", "it said ***… and more"),
+        // Too little to tell it from other words.
+        ("it said secon… and more", "it said secon… and more"),
+        (
+            "it said second-of-li and more",
+            "it said second-of-li and more",
+        ),
+        ("it said second-of-lines… and more", "it said ***… and more"),
+    ] {
+        assert_eq!(mask.text(text), masked);
+        for sizes in [&[1][..], &[2, 3], &[17], &[20, 1]] {
+            assert_eq!(in_chunks(&mask, text, sizes), masked, "{sizes:?}");
+        }
+    }
+    let encoded = STANDARD.encode("xfirst-of-lines\nsecond-of-lines");
+    let shown = mask.text(&format!("{}…", &encoded[..34]));
+    assert!(!shown.contains(&encoded[24..30]), "{shown}");
+}
+
+#[test]
 fn nothing_is_masked_without_secrets() {
     let mask = Mask::new(&[]);
     assert_eq!(mask.text("all is well"), "all is well");

@@ -311,18 +311,21 @@ fn without_cargo_and_without_a_binary_it_says_what_to_do() {
 #[test]
 fn the_build_is_of_this_revision_and_sees_no_secrets() {
     let sandbox = Sandbox::new();
+    let runner = Runner::new(&sandbox);
+    let target = runner.temporary().join("shipgate-build");
     // Stands for cargo: its arguments, its folder and its variables are what matters here.
     program(
         &sandbox,
         "bin/cargo",
         &format!(
-            "#!/bin/bash\n{{ pwd; printf '%s\\n' \"$@\"; env; }} >'{0}/seen'\nmkdir -p '{0}/runner/shipgate-build/debug'\ncp {1} '{0}/runner/shipgate-build/debug/'\n",
+            "#!/bin/bash\n{{ pwd; printf '%s\\n' \"$@\"; env; }} >'{0}/seen'\nmkdir -p '{1}/debug'\ncp {2} '{1}/debug/'\n",
             sandbox.path().display(),
+            target.display(),
             env!("CARGO_BIN_EXE_shipgate"),
         ),
     );
     let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
-    let mut runner = Runner::new(&sandbox).with("binary", "").env("PATH", &path);
+    let mut runner = runner.with("binary", "").env("PATH", &path);
     for name in [
         "GHCR_TOKEN",
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -336,7 +339,6 @@ fn the_build_is_of_this_revision_and_sees_no_secrets() {
         .env("CARGO_NET_RETRY", "5");
     let said = runner.step("binary").finish().expect(0).stdout;
     let seen = fs::read_to_string(sandbox.path().join("seen")).unwrap();
-    let target = runner.temporary().join("shipgate-build");
     let call = format!(
         "{}\nbuild\n--locked\n--target-dir\n{}\n--package\nshipgate\n--bin\nshipgate\n",
         env!("CARGO_MANIFEST_DIR"),
@@ -396,13 +398,13 @@ fn what_a_command_does_not_use_is_named() {
         .with("command", "validate")
         .with("pipeline", "p.yml")
         .with("inputs", "a=b")
-        .with("report-dir", "r")
+        .with("lock", "l")
         .run()
         .expect(0);
     assert!(
         output
             .stdout
-            .contains("validate does not use these inputs: `inputs` `report-dir`\n"),
+            .contains("validate looks at the document alone; not used: inputs lock\n"),
         "{}",
         output.stdout
     );

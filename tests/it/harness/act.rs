@@ -1,12 +1,14 @@
 //! Workflows that use the action as a user does, run by the real `act` on this machine.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Output, Running, Sandbox, tool};
+use super::{Output, PATIENCE, Running, Sandbox, tool};
 
 /// `actions/checkout`, which `act` does by itself: v6.0.2.
 pub const CHECKOUT: &str = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd";
@@ -16,6 +18,18 @@ pub struct Project {
     pub sandbox: Sandbox,
 }
 
+/// The step that keeps what is gone after the job.
+const KEEP: &str = r#"
+      - name: Keep
+        if: ${{ always() }}
+        env:
+          OUTPUTS: ${{ toJSON(steps.gate.outputs) }}
+          REPORT: ${{ steps.gate.outputs.report }}
+        run: |
+          printf '%s' "$OUTPUTS" >KEPT/outputs
+          [ -z "$REPORT" ] || cp -R "${REPORT%/*}" KEPT/report
+"#;
+
 /// What a workflow left.
 pub struct Job {
     pub code: i32,
@@ -23,8 +37,7 @@ pub struct Job {
     pub log: String,
     /// The outputs of the step `gate`, as the last step saw them.
     pub outputs: Value,
-    /// The summary of the job.
-    pub summary: String,
+    kept: PathBuf,
 }
 
 impl Project {
@@ -46,9 +59,25 @@ impl Project {
         project
     }
 
+    /// Returns the path of a file of the repository.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.sandbox.path().join("repository").join(name)
+    }
+
+    /// Returns the path of what a job leaves outside of its repository.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.sandbox.path().join("kept").join(name)
+    }
+
     /// Writes a file of the repository.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         self.sandbox.write(&format!("repository/{name}"), content);
+    }
+
+    /// Writes a program of the repository.
+    pub fn write_program(&self, name: &str, script: &str) {
+        self.write(name, script);
+        fs::set_permissions(self.file(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Writes an example of our own repository to the same place.
@@ -76,10 +105,7 @@ impl Project {
     /// Returns a step that keeps what the last step of a job sees.
     pub fn keep(&self) -> String {
         let kept = self.sandbox.path().join("kept");
-        format!(
-            "\n      - if: always()\n        env:\n          OUTPUTS: ${{{{ toJSON(steps.gate.outputs) }}}}\n        run: |\n          printf '%s' \"$OUTPUTS\" >{0}/outputs\n          cp \"$GITHUB_STEP_SUMMARY\" {0}/summary\n",
-            kept.display()
-        )
+        KEEP.replace("KEPT", &kept.display().to_string())
     }
 
     /// Starts a whole workflow.
@@ -99,6 +125,7 @@ impl Project {
         git(&["init", "--quiet", "--initial-branch=main"]);
         git(&["add", "--all", "--force"]);
         git(&["commit", "--quiet", "--allow-empty", "--message=test"]);
+        git(&["tag", "--force", "v1.2.0"]);
         let mut command = Command::new(tool("act"));
         command
             .args(["push", "--directory"])
@@ -114,7 +141,7 @@ impl Project {
         command.arg("--secret-file").arg(file);
         Act {
             running: self.sandbox.start_command(command),
-            kept: self.sandbox.path().join("kept"),
+            kept: self.kept(""),
         }
     }
 }
@@ -122,20 +149,25 @@ impl Project {
 /// A workflow that runs.
 pub struct Act {
     running: Running,
-    kept: std::path::PathBuf,
+    kept: PathBuf,
 }
 
 impl Act {
     /// Waits for its end.
     pub fn finish(self) -> Job {
-        let output: Output = self.running.finish();
-        let read = |name| fs::read_to_string(self.kept.join(name)).unwrap_or_default();
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits for its end for so long.
+    pub fn finish_within(self, limit: Duration) -> Job {
+        let output: Output = self.running.finish_within(limit);
+        let outputs = fs::read_to_string(self.kept.join("outputs")).unwrap_or_default();
         let log = output.stdout + &output.stderr;
         Job {
             code: output.status.code().unwrap(),
             log: log.lines().map(|line| bare(line) + "\n").collect(),
-            outputs: serde_json::from_str(&read("outputs")).unwrap_or_default(),
-            summary: read("summary"),
+            outputs: serde_json::from_str(&outputs).unwrap_or_default(),
+            kept: self.kept,
         }
     }
 }
@@ -159,6 +191,14 @@ impl Job {
     pub fn says(self, text: &str) -> Self {
         assert!(self.log.contains(text), "no {text:?} in\n{}", self.log);
         self
+    }
+
+    /// Returns the report that the step `gate` left.
+    #[track_caller]
+    pub fn report(&self) -> Value {
+        let file = self.kept.join("report/report.json");
+        let bytes = fs::read(file).unwrap_or_else(|error| panic!("{error}: {}", self.log));
+        serde_json::from_slice(&bytes).unwrap()
     }
 
     /// Returns an output of the step `gate`.

@@ -20,6 +20,8 @@ const ACTION: &str = env!("CARGO_MANIFEST_DIR");
 /// One use of the action in a job.
 pub struct Runner<'a> {
     sandbox: &'a Sandbox,
+    // Outside of the workspace, as with the real one.
+    temporary: tempfile::TempDir,
     action: Node,
     with: BTreeMap<String, String>,
     env: Vec<(String, String)>,
@@ -30,11 +32,11 @@ impl<'a> Runner<'a> {
     pub fn new(sandbox: &'a Sandbox) -> Self {
         let runner = Self {
             sandbox,
+            temporary: tempfile::tempdir().unwrap(),
             action: manifest(),
             with: BTreeMap::new(),
             env: Vec::new(),
         };
-        fs::create_dir_all(runner.temporary()).unwrap();
         runner.with("binary", env!("CARGO_BIN_EXE_shipgate"))
     }
 
@@ -55,7 +57,7 @@ impl<'a> Runner<'a> {
 
     /// Returns the folder that the runner empties between jobs.
     pub fn temporary(&self) -> PathBuf {
-        self.sandbox.path().join("runner")
+        self.temporary.path().into()
     }
 
     /// Gets shipgate and runs it, and returns what the step left that came last.
@@ -103,7 +105,7 @@ impl<'a> Runner<'a> {
             let value = &entry.node.scalar().unwrap().text;
             variables.push((entry.key.clone(), self.evaluate(value)));
         }
-        self.sandbox.start_with_variables(command, variables)
+        self.sandbox.start_piped(command, variables)
     }
 
     /// Returns an output of the action.

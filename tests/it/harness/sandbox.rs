@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use regex::Regex;
@@ -92,54 +93,80 @@ impl Sandbox {
             &line,
             "/dev/null",
         ]);
-        self.start_with(command, Stdio::piped(), Vec::new())
+        self.start_with(command, Stdio::piped())
     }
 
     /// Starts any command here, with the sandbox's environment and nothing else.
     pub fn start_command(&self, command: Command) -> Running {
-        self.start_with_variables(command, Vec::new())
+        self.start_with(command, Stdio::null())
     }
 
-    /// Starts any command here with variables of its own besides the sandbox's.
-    pub fn start_with_variables(
-        &self,
-        command: Command,
-        variables: Vec<(String, String)>,
-    ) -> Running {
-        self.start_with(command, Stdio::null(), variables)
-    }
-
-    fn start_with(
+    /// Starts any command here as CI systems do: with variables of its own besides the sandbox's, and with pipes
+    /// for its outputs.
+    pub fn start_piped(
         &self,
         mut command: Command,
-        stdin: Stdio,
-        variables: Vec<(String, String)>,
+        variables: impl IntoIterator<Item = (String, String)>,
     ) -> Running {
         let logs = tempfile::tempdir().unwrap();
-        let stdout = fs::File::create(logs.path().join("stdout")).unwrap();
-        let stderr = logs.path().join("stderr");
+        self.surround(&mut command);
+        command.envs(variables).stdin(Stdio::null());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let readers = vec![
+            reader(child.stdout.take().unwrap(), &logs.path().join("stdout")),
+            reader(child.stderr.take().unwrap(), &logs.path().join("stderr")),
+        ];
+        Running {
+            readers,
+            ..self.running(child, logs)
+        }
+    }
+
+    fn start_with(&self, mut command: Command, stdin: Stdio) -> Running {
+        let logs = tempfile::tempdir().unwrap();
+        self.surround(&mut command);
+        let child = command
+            .stdin(stdin)
+            .stdout(fs::File::create(logs.path().join("stdout")).unwrap())
+            .stderr(fs::File::create(logs.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        self.running(child, logs)
+    }
+
+    /// Gives a command this sandbox's environment and folder.
+    fn surround(&self, command: &mut Command) {
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.home())
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .envs(variables)
-            .current_dir(self.path())
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(fs::File::create(&stderr).unwrap());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+            .current_dir(self.path());
+    }
+
+    fn running(&self, mut child: Child, logs: tempfile::TempDir) -> Running {
         Running {
             keys: child.stdin.take(),
-            process: Process::of(child, stderr),
+            process: Process::of(child, logs.path().join("stderr")),
             stdout: logs.path().join("stdout"),
             sandbox: self.path().into(),
+            readers: Vec::new(),
             _logs: logs,
         }
     }
+}
+
+/// Copies a pipe into a file until its last writer is gone.
+fn reader(mut pipe: impl Read + Send + 'static, file: &Path) -> JoinHandle<()> {
+    let mut file = fs::File::create(file).unwrap();
+    std::thread::spawn(move || {
+        io::copy(&mut pipe, &mut file).unwrap();
+    })
 }
 
 /// A command that runs.
@@ -148,6 +175,7 @@ pub struct Running {
     process: Process,
     stdout: PathBuf,
     sandbox: PathBuf,
+    readers: Vec<JoinHandle<()>>,
     _logs: tempfile::TempDir,
 }
 
@@ -178,10 +206,18 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub fn finish(mut self) -> Output {
-        let Some(status) = self.process.ended_within(PATIENCE) else {
-            panic!("still running after {PATIENCE:?}:\n{}", self.process.log());
+    pub fn finish(self) -> Output {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits for the end of something that takes longer than most.
+    pub fn finish_within(mut self, limit: Duration) -> Output {
+        let Some(status) = self.process.ended_within(limit) else {
+            panic!("still running after {limit:?}:\n{}", self.process.log());
         };
+        for reader in self.readers {
+            reader.join().unwrap();
+        }
         Output {
             status,
             stdout: String::from_utf8(fs::read(&self.stdout).unwrap()).unwrap(),
