@@ -178,7 +178,7 @@ async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCo
                 .hinted(give_up(journal.path()))
         })?;
     }
-    let here = machine::boot();
+    let here = machine::boot(&session.environment);
     if !place.named && here.is_some() && here != header.boot {
         let message = format!(
             "run {run} was begun elsewhere, or before this machine was started: its journal is left alone"
@@ -326,7 +326,7 @@ fn open(
     session.mask(Arc::new(Mask::new(&loaded.secrets)));
     let Some(document) = loaded.document else {
         for found in &loaded.diagnostics {
-            session.printer.error(&format!("{found}\n"));
+            session.printer.finding(&document::finding(found));
         }
         let exit = document::exit(&loaded.diagnostics);
         return Err(

@@ -145,7 +145,7 @@ pub fn header(
         shipgate: env!("CARGO_PKG_VERSION").to_owned(),
         run: run.id.clone(),
         at: session.environment.clock.now().to_string(),
-        boot: machine::boot(),
+        boot: machine::boot(&session.environment),
         liveness: Liveness::Signs,
         folder: machine::folder(),
         file: source.name().to_owned(),

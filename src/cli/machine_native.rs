@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::environment::Environment;
+
 /// Returns the working directory.
 pub fn folder() -> Option<String> {
     std::env::current_dir().ok()?.to_str().map(str::to_owned)
@@ -16,7 +18,7 @@ pub fn enter(folder: &str) -> io::Result<()> {
 }
 
 /// Returns what Linux calls this machine from one start to the next. Nobody can know it in advance.
-pub fn boot() -> Option<String> {
+pub fn boot(_: &Environment) -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

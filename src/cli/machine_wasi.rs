@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::environment::Environment;
+
 /// Returns nothing: what folders are called here says nothing elsewhere.
 pub fn folder() -> Option<String> {
     None
@@ -15,7 +17,8 @@ pub fn enter(_: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns nothing.
-pub fn boot() -> Option<String> {
-    None
+/// Returns what the launcher says that the machine is called: what Linux has in
+/// `/proc/sys/kernel/random/boot_id`.
+pub fn boot(environment: &Environment) -> Option<String> {
+    environment.filled("SHIPGATE_BOOT")
 }

@@ -171,7 +171,7 @@ fn a_missing_secret_is_named_and_the_journal_stays() {
     crash.sandbox.set("HOOK", &hook);
     crash.sandbox.run(["finish"]).expect(0);
     assert_eq!(crash.receiver.notices().len(), 1);
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_notice_that_nobody_takes_stays_open_until_somebody_does() {
         .filter(|notice| notice["delivered"] == true)
         .count();
     assert_eq!(delivered, 1);
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_signal_leaves_finish_the_time_to_end_what_it_began() {
     crash.receiver.answer_from_now_on();
     running.finish().expect(0).says("webhook: delivered");
     assert_eq!(crash.receiver.notices().len(), 1);
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn living_runs_are_left_alone_and_each_has_a_journal_of_its_own() {
     second.signal(Signal::Interrupt);
     second.finish().expect(70);
     assert_eq!(crash.receiver.notices().len(), 2);
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn an_old_run_is_closed_without_a_word_to_others() {
     let report = report(&crash.sandbox);
     assert_eq!(step(&report, "stuck")["outcome"], "cancelled");
     assert_eq!(step(&report, "tell")["outcome"], "skipped");
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_pipeline_that_holds_the_value_of_a_secret_is_not_written_down() {
     let mut crash = Crash::new();
     crash.sandbox.set("HOOK", &crash.silent.url("/"));
     let running = crash.start();
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
     running.signal(Signal::Kill);
     let said = running.finish();
     said.says("its document would hold the value of a secret");
@@ -418,5 +418,5 @@ fn a_kill_in_the_middle_of_a_blob_leaves_a_cache_that_the_next_run_uses() {
     super::preload::assert_whole(&crash.sandbox.cache());
     crash.sandbox.run(["p.yml"]).expect(0);
     super::preload::assert_holds(&crash.sandbox.cache(), &image);
-    assert_eq!(journals(&crash.sandbox), [PathBuf::new(); 0]);
+    assert_eq!(journals(&crash.sandbox), Vec::<PathBuf>::new());
 }

@@ -51,9 +51,9 @@ fn templates_and_examples_fit_the_schema_of_pipelines() {
 fn shellcheck_finds_nothing_in_the_scripts() {
     let sandbox = Sandbox::new();
     for template in Template::all() {
-        for (part, lines) in scripts(&template) {
+        for (part, text) in scripts(&template) {
             let name = format!("{}-{part}.sh", template.name);
-            sandbox.write(&name, lines.join("\n"));
+            sandbox.write(&name, text);
             for shell in ["sh", "dash", "bash"] {
                 let found = Tool::new(&sandbox, "shellcheck")
                     .args(["--shell", shell, "--severity", "style", &name])

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::template::project;
-use crate::harness::{Output, Running, Sandbox, tool};
+use crate::harness::{Output, Running, Sandbox, Signal, tool};
 
 /// The component's own reference form. gitlab-ci-local finds this commit of this project in its working tree.
 pub const COMPONENT: &str = "$CI_SERVER_FQDN/$CI_PROJECT_PATH/{name}@$CI_COMMIT_SHA";
@@ -24,6 +24,12 @@ impl Project {
         let program = Path::new(env!("CARGO_BIN_EXE_shipgate")).parent().unwrap();
         sandbox.set("PATH", &format!("{}:/usr/bin:/bin", program.display()));
         sandbox.write("home/.gitconfig", "[user]\nname = A\nemail = a@acme.test\n");
+        // For after_script it lays the tracked files into the job's folder once more, and deletes what the job
+        // has made. A real runner does not: without these two options its rsync deletes nothing.
+        sandbox.write(
+            "home/.popt",
+            "rsync alias --delete --recursive\nrsync alias --delete-excluded --recursive\n",
+        );
         sandbox.write(".gitignore", "/home/\n/cache/\n/.gitlab-ci-local/\n");
         sandbox.write(".gitlab-ci.yml", pipeline);
         for entry in fs::read_dir(project().join("templates")).unwrap() {
@@ -117,7 +123,12 @@ impl Project {
     }
 
     /// Sends a signal to the program of the running job, as the runner does to every process of a job.
-    pub fn terminate(&self) {
+    pub fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Interrupt => "INT",
+            Signal::Kill => "KILL",
+            Signal::Terminate => "TERM",
+        };
         let own = |entry: fs::DirEntry| {
             let process = entry.path();
             let program = fs::read_link(process.join("exe")).ok()?;
@@ -131,7 +142,7 @@ impl Project {
             .filter_map(|entry| own(entry.unwrap()));
         let process = processes.next().unwrap_or_else(|| panic!("no job runs"));
         let status = Command::new("kill")
-            .args(["-s", "TERM", &process])
+            .args(["-s", name, &process])
             .status()
             .unwrap();
         assert!(status.success());

@@ -23,11 +23,11 @@ const GLOBAL: [&str; 10] = [
 
 #[test]
 fn a_template_holds_jobs_and_nothing_global() {
+    // Two includes of one template must not share a key.
+    let named = Regex::new(r"^\.?\$\[\[ inputs\.([a-z]+-)?job \]\]").unwrap();
     for template in Template::all() {
         for key in template.body.keys() {
             assert!(!GLOBAL.contains(&&**key), "{}: {key}", template.name);
-            // Two includes of one template must not share a key.
-            let named = Regex::new(r"^\.?\$\[\[ inputs\.([a-z]+-)?job \]\]").unwrap();
             assert!(named.is_match(key), "{}: {key}", template.name);
         }
     }
@@ -47,35 +47,33 @@ fn no_input_stands_in_a_script() {
 
 #[test]
 fn every_job_runs_the_same_script() {
-    let scripts: Vec<_> = Template::all().iter().flat_map(scripts).collect();
-    assert_eq!(scripts.len(), 5);
-    for pair in scripts.windows(2) {
-        assert_eq!(pair[0], pair[1]);
+    let parts: Vec<_> = Template::all().iter().flat_map(scripts).collect();
+    for part in PARTS {
+        let same: Vec<_> = parts.iter().filter(|(name, _)| *name == part).collect();
+        assert_eq!(same.len(), 5, "{part}");
+        for pair in same.windows(2) {
+            assert_eq!(pair[0], pair[1]);
+        }
     }
-    for line in scripts
-        .iter()
-        .flat_map(|(_, parts)| parts)
-        .flat_map(|part| part.lines())
-    {
+    for line in parts.iter().flat_map(|(_, text)| text.lines()) {
         assert!(line.len() <= 100, "a log shows it in one piece: {line}");
     }
 }
 
-/// Returns the parts of each job: what runs, and what runs after it.
-pub fn scripts(template: &Template) -> Vec<(&'static str, Vec<String>)> {
+const PARTS: [&str; 2] = ["script", "after_script"];
+
+/// Returns what each job runs, and what it runs afterwards.
+pub fn scripts(template: &Template) -> Vec<(&'static str, String)> {
     let jobs = template
         .body
         .values()
         .filter(|job| job.get("script").is_some());
     jobs.flat_map(|job| {
-        let part = |key| job[key].as_array().cloned().unwrap_or_default();
-        let text = |items: Vec<Value>| -> Vec<String> {
-            items
-                .iter()
-                .map(|item| item.as_str().unwrap().to_owned())
-                .collect()
-        };
-        [("script", text(part("script")))]
+        PARTS.map(|part| {
+            let commands = job[part].as_array().unwrap();
+            let lines: Vec<_> = commands.iter().map(|line| line.as_str().unwrap()).collect();
+            (part, lines.join("\n"))
+        })
     })
     .collect()
 }

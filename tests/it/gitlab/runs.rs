@@ -9,7 +9,7 @@ use super::linters::examples;
 use super::project::{COMPONENT, Project};
 use super::rules::HOSTILE;
 use crate::harness::{
-    Answer, Image, Layout, Output, Registry, Sandbox, Service, Signer, comparable, wait_for,
+    Answer, Image, Layout, Output, Registry, Sandbox, Service, Signal, Signer, comparable, wait_for,
 };
 
 #[test]
@@ -261,14 +261,20 @@ fn a_gate_without_the_first_job_is_refused() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn a_job_that_is_cancelled_ends_in_order() {
-    let silent = Service::start(|_| Answer::Silence);
-    let sink = Service::constant(200, "");
-    let inputs =
-        json!({"inputs": format!("silent={}\nsink={}", silent.url("/"), sink.url("/told"))});
-    let project = Project::including(&[("run", inputs)], json!({})).file(
-        "pipeline.yml",
-        "version: 1
+fn a_job_that_is_cancelled_or_killed_ends_in_order() {
+    for (signal, code, told, said) in [
+        (Signal::Terminate, 70, "cancelled", "nothing to finish"),
+        (Signal::Kill, 137, "cancelled", "nothing is left open"),
+    ] {
+        let silent = Service::start(|_| Answer::Silence);
+        let sink = Service::constant(200, "");
+        let inputs = json!({
+            "inputs": format!("silent={}\nsink={}", silent.url("/"), sink.url("/told")),
+            "cache-dir": "a cache",
+        });
+        let project = Project::including(&[("run", inputs)], json!({})).file(
+            "pipeline.yml",
+            "version: 1
 name: stuck
 inputs: {silent: {}, sink: {}}
 steps:
@@ -276,16 +282,19 @@ steps:
 finally:
   - notify: {webhook: {url: \"${input.sink}\"}, on: [cancelled]}
 ",
-    );
-    let running = project.start(&[]);
-    wait_for("the gate to ask", || {
-        (!silent.requests().is_empty()).then_some(())
-    });
-    project.terminate();
-    failed(running.finish(), 70);
-    assert_eq!(sink.requests().len(), 1, "finally ran");
-    assert_eq!(exit(&project, "shipgate", "shipgate-report"), "cancelled");
-    assert_eq!(sections(&project, "shipgate"), 2);
+        );
+        let running = project.start(&[]);
+        wait_for("the gate to ask", || {
+            (!silent.requests().is_empty()).then_some(())
+        });
+        project.signal(signal);
+        failed(running.finish(), code);
+        assert_eq!(sink.requests().len(), 1, "finally runs once, {signal:?}");
+        assert_eq!(exit(&project, "shipgate", "shipgate-report"), told);
+        let log = plain(&project.log("shipgate"));
+        assert!(log.contains(said), "{log}");
+        assert!(sections(&project, "shipgate") >= 2);
+    }
 }
 
 #[test]

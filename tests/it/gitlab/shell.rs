@@ -13,6 +13,10 @@ const ECHO: &str = "#!/bin/sh\nprintf '%s\\0' \"$@\" >arguments\n";
 
 /// Runs the script of the jobs with these variables in a shell.
 fn run_script(shell: &str, variables: &[(&str, &str)]) -> (Sandbox, Output) {
+    run_part("script", shell, variables)
+}
+
+fn run_part(part: &str, shell: &str, variables: &[(&str, &str)]) -> (Sandbox, Output) {
     let mut sandbox = Sandbox::new();
     let program = sandbox.write("bin/echo", ECHO);
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -34,10 +38,11 @@ fn run_script(shell: &str, variables: &[(&str, &str)]) -> (Sandbox, Output) {
     {
         sandbox.set(&format!("SHIPGATE_INPUT_{name}"), value);
     }
-    let (_, script) = scripts(&Template::read("run")).remove(0);
+    let parts = scripts(&Template::read("run"));
+    let (_, script) = parts.iter().find(|(name, _)| *name == part).unwrap();
     let mut command = Command::new(shell);
     // As the runner does: any failed command ends the job.
-    command.args(["-e", "-c", &script.join("\n")]);
+    command.args(["-e", "-c", script]);
     let output = sandbox.start_command(command).finish();
     (sandbox, output)
 }
@@ -190,5 +195,24 @@ fn a_gate_without_the_lock_file_of_the_verification_is_refused() {
             .expect(12)
             .says("there is no lock file shipgate.lock")
             .says("hint: ");
+    });
+}
+
+#[test]
+fn what_a_killed_run_left_is_finished_afterwards() {
+    for_each_shell(|shell| {
+        let (sandbox, output) = run_part("after_script", shell, &[]);
+        output.expect(0);
+        assert_eq!(arguments(&sandbox), ["finish"]);
+        let hostile = "a cache; $(touch owned)";
+        let (sandbox, output) = run_part("after_script", shell, &[("CACHE", hostile)]);
+        output.expect(0);
+        assert_eq!(
+            arguments(&sandbox),
+            ["finish", &format!("--cache={hostile}")]
+        );
+        // The job has said already that there is no such program.
+        let (_, output) = run_part("after_script", shell, &[("BINARY", "that-nobody-has")]);
+        assert_eq!(output.expect(0).stderr, "");
     });
 }
