@@ -21,7 +21,7 @@
 //! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
 //! | [`probe`] | one question, asked once | judge what the answer means |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
-//! | [`state`] | what outlives a process: the journal of a run | run a step |
+//! | [`state`] | what outlives a process: the journal of a run | know the document, run a step |
 //! | [`step`] | one file a verb | speak a protocol |
 //! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
 
