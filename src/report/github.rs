@@ -126,7 +126,7 @@ impl Github {
             level: finding.level,
             extent: finding.extent.filter(|_| file.is_some()),
             file,
-            title: format!("shipgate: {}", voice.foreign(&finding.sort)),
+            title: format!("shipgate: {}", voice.foreign(&finding.kind)),
             message,
         };
         let places = match finding.level {
