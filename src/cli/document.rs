@@ -65,6 +65,13 @@ pub fn document(
     load(source, &given)
 }
 
+/// Loads a document to look at it alone: without inputs, variables and files.
+#[must_use]
+pub fn checked(source: &Source, environment: &Environment) -> Loaded {
+    let run = RunNames::default();
+    document(source, [].into(), run, None, Mode::Validate, environment)
+}
+
 /// Reads `NAME=VALUE` pairs.
 ///
 /// # Errors

@@ -5,12 +5,12 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
 use super::args::InitArgs;
-use super::document::document;
+use super::document::checked;
 use super::session::Session;
 use crate::failure::Failure;
 use crate::oci::Reference;
 use crate::outcome::ExitCode;
-use crate::pipeline::{Mode, RunNames, Severity, Source};
+use crate::pipeline::{Severity, Source};
 
 /// What a first pipeline is made of. Every answer may be missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -74,18 +74,9 @@ pub fn init(arguments: &InitArgs, session: &Session) -> Result<ExitCode, Failure
     }
     let text = first_pipeline(&answers);
     let source = Source::new(arguments.file.display().to_string(), text.clone());
-    let checked = document(
-        &source,
-        [].into(),
-        RunNames::default(),
-        None,
-        Mode::Validate,
-        &session.environment,
-    );
-    let mistake = checked
-        .diagnostics
-        .iter()
-        .find(|found| found.severity == Severity::Error);
+    let loaded = checked(&source, &session.environment);
+    let mut found = loaded.diagnostics.iter();
+    let mistake = found.find(|found| found.severity == Severity::Error);
     if let Some(found) = mistake {
         return Err(
             Failure::new(ExitCode::Usage, "the answers make no valid pipeline")

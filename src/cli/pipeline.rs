@@ -160,14 +160,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
         Ok(source) => source,
         Err(unreadable) => return session.tell(&[unreadable]),
     };
-    let loaded = document(
-        &source,
-        [].into(),
-        RunNames::default(),
-        None,
-        Mode::Validate,
-        &session.environment,
-    );
+    let loaded = document::checked(&source, &session.environment);
     let exit = session.tell(&loaded.diagnostics);
     let Some(document) = loaded.document else {
         return exit;
