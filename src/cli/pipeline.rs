@@ -168,7 +168,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
     session.preparation.pipeline = Some(setting::name(&document));
     if let Err(failure) = step::validate(&document) {
         session.printer.failure_in(source.name(), &failure);
-        let found = reports::finding(source.name(), &failure);
+        let found = reports::diagnostic(source.name(), &failure);
         session.preparation.diagnostics.push(found);
         return exit.worse(failure.exit);
     }

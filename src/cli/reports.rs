@@ -159,9 +159,9 @@ impl From<&Diagnostic> for DiagnosticReport {
     }
 }
 
-/// Returns a failure that a check of a document came to as a finding in it.
+/// Returns what a check of a document failed with as a diagnostic of it.
 #[must_use]
-pub fn finding(file: &str, failure: &Failure) -> DiagnosticReport {
+pub fn diagnostic(file: &str, failure: &Failure) -> DiagnosticReport {
     let cause = failure.causes.join(": ");
     DiagnosticReport {
         kind: failure.exit.name().to_owned(),
