@@ -244,10 +244,7 @@ impl Printer {
 
     /// Says an error that is finished text, several lines of it perhaps.
     pub fn error(&self, text: &str) {
-        let mut outlet = self.outlet();
-        let text = outlet.renderer.voice().foreign_lines(text);
-        let lines = text.lines().map(str::to_owned).collect();
-        outlet.talk(&Line::texts(lines));
+        self.outlet().say(text);
     }
 
     /// Says what is wrong with a file. Quiet commands leave warnings out.
@@ -332,9 +329,7 @@ impl Printer {
             Err(TryLockError::WouldBlock) => return,
         };
         outlet.finish();
-        let text = outlet.renderer.voice().foreign_lines(text);
-        let lines = text.lines().map(str::to_owned).collect();
-        outlet.talk(&Line::texts(lines));
+        outlet.say(text);
     }
 
     fn outlet(&self) -> MutexGuard<'_, Outlet> {
@@ -432,6 +427,13 @@ impl Outlet {
             }
             other => other,
         }
+    }
+
+    /// Prints finished text of several lines.
+    fn say(&mut self, text: &str) {
+        let text = self.renderer.voice().foreign_lines(text);
+        let lines = text.lines().map(str::to_owned).collect();
+        self.talk(&Line::texts(lines));
     }
 
     fn talk(&mut self, lines: &[Line]) {
