@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
-use crate::report::files::{self, GitLab, Results, Surroundings, outputs, page};
+use crate::report::files::{self, GitlabJob, Results, Surroundings, outputs, page};
 use crate::report::{Mask, Report, write_files};
 
 /// What the command line asks to be left behind.
@@ -116,8 +116,8 @@ fn surroundings(wanted: &Wanted, environment: &Environment) -> Surroundings {
         folder: wanted.report.clone(),
         lock: wanted.lock.clone().filter(|path| path.is_file()),
         roots: environment.roots(),
-        gitlab: environment.in_gitlab().then(|| GitLab {
-            job: environment.filled("CI_JOB_URL"),
+        gitlab: environment.in_gitlab().then(|| GitlabJob {
+            page: environment.filled("CI_JOB_URL"),
         }),
         plan: wanted.plan.clone(),
     }

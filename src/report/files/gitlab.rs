@@ -83,20 +83,17 @@ pub fn annotations(around: &Surroundings, mask: &dyn Mask) -> String {
 }
 
 fn links(around: &Surroundings, mask: &dyn Mask) -> Vec<serde_json::Value> {
-    let job = around
-        .gitlab
-        .as_ref()
-        .and_then(|gitlab| gitlab.job.as_ref());
-    let job = job.and_then(|job| Url::parse(job).ok());
+    let page = around.gitlab.as_ref().and_then(|job| job.page.as_ref());
+    let page = page.and_then(|page| Url::parse(page).ok());
     let folder = around.folder.as_deref();
     // What is not below the project's folder can't be an artifact.
     let folder = folder.and_then(|folder| around.roots.below_project(folder));
-    let (Some(job), Some(folder)) = (job, folder) else {
+    let (Some(page), Some(folder)) = (page, folder) else {
         return Vec::new();
     };
     let files = [("Summary", SUMMARY), ("Report", REPORT), ("Tests", JUNIT)];
     let link = |(label, name): (&str, &str)| {
-        let mut url = job.clone();
+        let mut url = page.clone();
         url.path_segments_mut()
             .ok()?
             .pop_if_empty()
@@ -160,8 +157,9 @@ impl Variables {
         if self.too_many > 0 {
             let variables = words::count(self.too_many, "variable", "variables");
             self.left_out.push(format!(
-                "{variables} more would not fit into gitlab.env, of which GitLab takes {VARIABLES} variables and 5 KiB; \
-                 {REPORT} has all digests"
+                "{variables} more would not fit into gitlab.env, of which GitLab takes {VARIABLES} variables and {} KiB; \
+                 {REPORT} has all digests",
+                BYTES / 1024
             ));
         }
         self.left_out

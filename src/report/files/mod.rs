@@ -48,16 +48,16 @@ pub struct Surroundings {
     /// By which folders paths are understood.
     pub roots: Roots,
     /// Set inside GitLab, whose own files are written too.
-    pub gitlab: Option<GitLab>,
+    pub gitlab: Option<GitlabJob>,
     /// The text of a plan.
     pub plan: Option<String>,
 }
 
 /// What GitLab tells a job about itself.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct GitLab {
-    /// The page of the job.
-    pub job: Option<String>,
+pub struct GitlabJob {
+    /// Its page.
+    pub page: Option<String>,
 }
 
 /// How the writing went.

@@ -32,8 +32,8 @@ fn around() -> Surroundings {
             here: Some("/builds/acme/web".into()),
             project: Some("/builds/acme/web".into()),
         },
-        gitlab: Some(GitLab {
-            job: Some("https://gitlab.example/acme/web/-/jobs/7".into()),
+        gitlab: Some(GitlabJob {
+            page: Some("https://gitlab.example/acme/web/-/jobs/7".into()),
         }),
         plan: None,
     }
