@@ -52,7 +52,7 @@ pub struct Header {
 pub enum Liveness {
     /// It holds a lock on its journal.
     Lock,
-    /// It adds an empty line every five seconds.
+    /// It adds an empty line every [`SIGN`](super::journal::SIGN).
     Signs,
 }
 
