@@ -1,7 +1,8 @@
 //! What two reports of one pipeline have in common, wherever it ran.
 
-use regex::Regex;
 use serde_json::{Value, json};
+
+use super::sandbox::without_chance;
 
 /// The fields of `report.json` that differ from run to run, and how. docs/reports.md lists them.
 pub const DIFFERS: [(&str, &str); 18] = [
@@ -117,20 +118,11 @@ fn masked(name: &str, value: &Value) -> Value {
 }
 
 fn text_of(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (pattern, name) in [
-        (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[RUN]"),
-        (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
-        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[INSTANT]"),
+    let further = [
         (r"<?\b\d+(\.\d+)? ?(ms|µs|s|min|h)\b", "[TIME]"),
         (r"key sha256:[0-9a-f]{64}", "key [KEY]"),
         (r"bundle, sha256:[0-9a-f]{64}", "bundle, [DIGEST]"),
         (r"^[GB?-]+, last", "[SAMPLES], last"),
-    ] {
-        text = Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, name)
-            .into_owned();
-    }
-    text
+    ];
+    without_chance(text, &further)
 }

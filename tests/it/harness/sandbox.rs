@@ -297,18 +297,25 @@ impl Output {
 
 /// Replaces paths, ports, times and durations; digests stay, since they are facts.
 pub fn normalise(text: &str, sandbox: &Path) -> String {
-    let mut text = text.replace(&*sandbox.to_string_lossy(), "[SANDBOX]");
-    for (pattern, name) in [
+    let text = text.replace(&*sandbox.to_string_lossy(), "[SANDBOX]");
+    let further = [
+        (r"\b\d+(\.\d+)? ?(ms|µs|s)\b", "[TIME]"),
+        (r"\b\d+(\.\d+)? [KMG]?i?B/s", "[RATE]"),
+    ];
+    without_chance(&text, &further)
+}
+
+/// Replaces what no two runs have in common (their ids, ports and times of day), and what `further` patterns find.
+pub fn without_chance(text: &str, further: &[(&str, &str)]) -> String {
+    let always = [
         (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[RUN]"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[INSTANT]"),
-        (r"\b\d+(\.\d+)? ?(ms|µs|s)\b", "[TIME]"),
-        (r"\b\d+(\.\d+)? [KMG]?i?B/s", "[RATE]"),
-    ] {
-        text = Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, name)
-            .into_owned();
+    ];
+    let mut text = text.to_owned();
+    for (pattern, name) in always.iter().chain(further) {
+        let pattern = Regex::new(pattern).unwrap();
+        text = pattern.replace_all(&text, *name).into_owned();
     }
     text
 }
