@@ -314,9 +314,8 @@ fn the_build_is_of_this_revision_and_sees_no_secrets() {
     let runner = Runner::new(&sandbox);
     let target = runner.temporary().join("shipgate-build");
     // Stands for cargo: its arguments, its folder and its variables are what matters here.
-    program(
+    let path = with_cargo(
         &sandbox,
-        "bin/cargo",
         &format!(
             "#!/bin/bash\n{{ pwd; printf '%s\\n' \"$@\"; env; }} >'{0}/seen'\nmkdir -p '{1}/debug'\ncp {2} '{1}/debug/'\n",
             sandbox.path().display(),
@@ -324,7 +323,6 @@ fn the_build_is_of_this_revision_and_sees_no_secrets() {
             env!("CARGO_BIN_EXE_shipgate"),
         ),
     );
-    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
     let mut runner = runner.with("binary", "").env("PATH", &path);
     for name in [
         "GHCR_TOKEN",
@@ -371,9 +369,8 @@ fn the_launcher_and_the_component_are_built_beside_it_for_the_sandbox() {
     let runner = Runner::new(&sandbox);
     let target = runner.temporary().join("shipgate-build");
     // Stands for cargo, as above: only what is asked for, and where it has to be.
-    program(
+    let path = with_cargo(
         &sandbox,
-        "bin/cargo",
         &format!(
             "#!/bin/bash\necho \"$*\" >>'{0}/seen'\nmkdir -p '{1}/debug' '{1}/wasm32-wasip2/release'\ncp {2} '{1}/debug/'\necho component >'{1}/wasm32-wasip2/release/shipgate.wasm'\n",
             sandbox.path().display(),
@@ -381,7 +378,6 @@ fn the_launcher_and_the_component_are_built_beside_it_for_the_sandbox() {
             env!("CARGO_BIN_EXE_shipgate"),
         ),
     );
-    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
     let runner = runner
         .with("binary", "")
         .with("sandbox", "true")
@@ -440,12 +436,7 @@ fn a_sandboxed_run_is_asked_for_by_a_flag() {
 #[test]
 fn a_build_that_fails_closes_its_group_and_says_so() {
     let sandbox = Sandbox::new();
-    program(
-        &sandbox,
-        "bin/cargo",
-        "#!/bin/sh\necho 'error: no' >&2\nexit 101\n",
-    );
-    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
+    let path = with_cargo(&sandbox, "#!/bin/sh\necho 'error: no' >&2\nexit 101\n");
     let runner = Runner::new(&sandbox).with("binary", "").env("PATH", &path);
     let output = runner.step("binary").finish().expect(1).says("error: no");
     let lines: Vec<&str> = output.stdout.lines().collect();
@@ -535,6 +526,12 @@ fn recorder(sandbox: &Sandbox) -> Runner<'_> {
     let script = RECORDER.replace("VERSION", env!("CARGO_PKG_VERSION"));
     let path = program(sandbox, "recorder", &script);
     Runner::new(sandbox).with("binary", &path)
+}
+
+/// Puts a cargo in front of the machine's own, and returns the search path that finds it.
+fn with_cargo(sandbox: &Sandbox, script: &str) -> String {
+    program(sandbox, "bin/cargo", script);
+    format!("{}/bin:/usr/bin:/bin", sandbox.path().display())
 }
 
 fn program(sandbox: &Sandbox, name: &str, script: &str) -> String {
