@@ -207,7 +207,8 @@ impl Printer {
     pub fn data(&self, text: &str) -> io::Result<()> {
         let mut outlet = self.outlet();
         let mut text = outlet.renderer.voice().mask().mask(text);
-        if self.decision.data_to_terminal {
+        if self.decision.data_to_terminal || self.decision.data_to_log {
+            // Data has no colours of ours.
             text = words::escaped_lines(&text);
         }
         if self.decision.data_to_log {

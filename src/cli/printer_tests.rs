@@ -473,6 +473,21 @@ fn our_own_data_is_byte_for_byte_in_ci() {
     }
 }
 
+/// A plan shows what a registry says.
+#[test]
+fn data_in_a_log_neither_hides_nor_turns_what_is_read() {
+    for github in [true, false] {
+        let (printer, stdout, _) = printer(&talk(Format::Auto), &in_ci(github));
+        printer
+            .data("a \x1b[8mhidden\x1b[0m \u{202e}turned\u{2028}broken\n")
+            .unwrap();
+        assert_eq!(
+            stdout.text(),
+            "a \\u{1b}[8mhidden\\u{1b}[0m \\u{202e}turned\\u{2028}broken\n"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
