@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::TalkArgs;
 use super::environment::Environment;
 use super::journal::Keeper;
@@ -209,12 +211,12 @@ impl Session {
         self.printer.data(text).map_err(unwritten)
     }
 
-    /// Prints JSON.
+    /// Prints a value as JSON, on one line or indented.
     ///
     /// # Errors
     /// As [`Session::data`].
-    pub fn json(&self, text: &str) -> Result<(), Failure> {
-        self.printer.json(text).map_err(unwritten)
+    pub fn json(&self, value: &impl Serialize, indented: bool) -> Result<(), Failure> {
+        self.printer.json(value, indented).map_err(unwritten)
     }
 }
 

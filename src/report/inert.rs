@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn json_means_the_same() {
-        let value = serde_json::json!({"##[a]": ["##vso[b] \u{85}\u{7f}\u{2028}\u{202e} ##[", [["##"]]]});
+        let value =
+            serde_json::json!({"##[a]": ["##vso[b] \u{85}\u{7f}\u{2028}\u{202e} ##[", [["##"]]]});
         let text = inert_json(&value.to_string());
         assert!(!text.contains("##[") && !text.contains("##vso["), "{text}");
         assert!(!text.chars().any(words::is_unsafe), "{text:?}");
