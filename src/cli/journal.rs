@@ -81,7 +81,7 @@ impl Keeper {
             return;
         };
         *said = true;
-        printer.warning(&failure.summary(), failure.hint.as_deref());
+        printer.warning(&said_of(failure), failure.hint.as_deref());
     }
 
     /// Closes the journal: it is removed if nothing is left to do. Otherwise its path is returned.
@@ -183,7 +183,7 @@ impl Session {
             Err(error) if matters => {
                 let failure = unkept("this run keeps no journal", &error);
                 self.printer
-                    .warning(&failure.summary(), failure.hint.as_deref());
+                    .warning(&said_of(&failure), failure.hint.as_deref());
             }
             Err(_) => {}
         }
@@ -212,7 +212,7 @@ impl Session {
             }
             Err(failure) => {
                 let hint = failure.hint.as_deref();
-                self.printer.warning(&failure.summary(), hint);
+                self.printer.warning(&said_of(&failure), hint);
                 true
             }
         }
@@ -222,4 +222,11 @@ impl Session {
 fn unkept(message: &str, error: &JournalError) -> Failure {
     let message = format!("{message}, so that `finish` could not end it if it were killed");
     Failure::explained(ExitCode::Unexpected, message, error)
+}
+
+/// Says a failure in one line, to its last cause: that is what the system said.
+fn said_of(failure: &Failure) -> String {
+    [std::slice::from_ref(&failure.message), &failure.causes]
+        .concat()
+        .join(": ")
 }
