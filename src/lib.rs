@@ -21,6 +21,7 @@
 //! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
 //! | [`probe`] | one question, asked once | judge what the answer means |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
+//! | [`sandbox`] | what a component can do, and what a policy takes away | touch anything |
 //! | [`state`] | what outlives a process: the journal of a run | run a step |
 //! | [`step`] | one file a verb | speak a protocol |
 //! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
@@ -41,6 +42,7 @@ pub mod pipeline;
 pub mod playground;
 pub mod probe;
 pub mod report;
+pub mod sandbox;
 pub mod state;
 pub mod step;
 pub mod trust;

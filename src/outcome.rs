@@ -23,6 +23,8 @@ pub enum ExitCode {
     InputInvalid = 11,
     /// The lock file is unreadable or belongs to another pipeline, other inputs or another policy.
     LockMismatch = 12,
+    /// The sandbox does not have what the pipeline needs, or a policy does not allow it.
+    NotGranted = 13,
     /// An image could not be fetched whole.
     PreloadFailed = 20,
     /// A registry that was checked is not healthy.
@@ -55,7 +57,7 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code, the most dangerous outcome first: the documented precedence.
-    pub const BY_PRECEDENCE: [Self; 20] = [
+    pub const BY_PRECEDENCE: [Self; 21] = [
         Self::RollbackFailed,
         Self::RolledBack,
         Self::BadSignature,
@@ -71,6 +73,7 @@ impl ExitCode {
         Self::LockMismatch,
         Self::InputInvalid,
         Self::PipelineInvalid,
+        Self::NotGranted,
         Self::Usage,
         Self::Unexpected,
         Self::Cancelled,
@@ -104,6 +107,7 @@ impl ExitCode {
             Self::PipelineInvalid => "pipeline-invalid",
             Self::InputInvalid => "input-invalid",
             Self::LockMismatch => "lock-mismatch",
+            Self::NotGranted => "not-granted",
             Self::PreloadFailed => "preload-failed",
             Self::RegistryUnhealthy => "registry-unhealthy",
             Self::Unsigned => "unsigned",

@@ -6,7 +6,8 @@ set -euo pipefail
 
 main() {
   local version path
-  one_of sandbox "${WITH_SANDBOX:-false}" true false
+  SANDBOX=${WITH_SANDBOX:-false}
+  one_of sandbox "$SANDBOX" true false
   own_version
   version=$REPLY
   # A tag may be written with its v.
@@ -70,6 +71,7 @@ build() { # VERSION
   local target=${WITH_BUILD_DIR:-$RUNNER_TEMP/shipgate-build} began=$SECONDS
   absolute_path "$target"
   target=$REPLY
+  needs_for_sandbox
   command -v cargo >/dev/null || refuse unexpected 1 "cargo is not on this runner's PATH, and there are no \
 releases yet, so shipgate is built from source. Install Rust before this step (https://rustup.rs; hosted runners have \
 it), or name a shipgate that is already there with the input \`binary\`."
@@ -88,7 +90,26 @@ compile() { # TARGET-FOLDER
   # What a workflow sets for its own Rust code would change this build, and where it puts its results.
   unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS RUSTC_WORKSPACE_WRAPPER RUSTC_WRAPPER RUSTFLAGS RUSTUP_TOOLCHAIN
   export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never
-  cargo build --locked --target-dir "$1" --package shipgate --bin shipgate
+  cargo build --locked --target-dir "$1" --package shipgate --bin shipgate &&
+    { [ "$SANDBOX" = false ] || compile_sandbox "$1"; }
+}
+
+# The launcher looks for the component beside it, and shipgate for the launcher. The component is optimised: the
+# launcher compiles it at every start, and there is much more of it unoptimised.
+compile_sandbox() { # TARGET-FOLDER
+  cargo build --locked --target-dir "$1" --package shipgate-wasm &&
+    cargo build --locked --release --target wasm32-wasip2 --target-dir "$1" --package shipgate --bin shipgate &&
+    cp "$1/wasm32-wasip2/release/shipgate.wasm" "$1/debug/shipgate.wasm"
+}
+
+needs_for_sandbox() {
+  local tool
+  [ "$SANDBOX" = true ] || return 0
+  for tool in clang llvm-ar; do
+    command -v "$tool" >/dev/null || refuse unexpected 1 "$tool is not on this runner's PATH, and the component of \
+the sandbox is built with it. Install clang and llvm before this step, for instance with apt-get, or leave \
+\`sandbox\` out."
+  done
 }
 
 # Takes away every variable but those that a build needs: build scripts of dependencies have no business with the
@@ -98,7 +119,7 @@ shield() {
   [ "${RUNNER_OS:-}" != Windows ] || return 0
   for name in $(compgen -e); do
     case $name in
-      AR | CC | CXX | DEVELOPER_DIR | HOME | LANG | LOGNAME | PATH | SDKROOT | SHELL | TERM | TMPDIR | USER) ;;
+      AR | AR_* | CC | CC_* | CXX | DEVELOPER_DIR | HOME | LANG | LOGNAME | PATH | SDKROOT | SHELL | TERM | TMPDIR | USER) ;;
       CARGO_HOME | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTR* | CARGO_SOURCE_* | RUSTUP_*) ;;
       LC_* | NIX_SSL_CERT_FILE | SSL_CERT_* | *_PROXY | *_proxy) ;;
       *) unset "$name" ;;

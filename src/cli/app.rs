@@ -9,9 +9,10 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{CacheCommand, Cli, Command, Format, TalkArgs};
 use super::environment::Environment;
+use super::sandbox_args::SandboxArgs;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{exit, finish, images, init, ls, pipeline, runtime};
+use super::{finish, handover, host, images, init, ls, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::inert::inert_lines;
@@ -21,7 +22,7 @@ use crate::report::inert::inert_lines;
 pub fn main() -> process::ExitCode {
     let environment = Environment::of_process();
     let terminal = Terminal::detect(|name| environment.variable(name));
-    let exit = match Cli::try_parse() {
+    let code = match Cli::try_parse() {
         Ok(cli) => obey(cli, environment),
         Err(error) => {
             let first = std::env::args_os().nth(1);
@@ -33,14 +34,14 @@ pub fn main() -> process::ExitCode {
             // Help that nobody reads is no failure.
             let _ = print(&error, &terminal);
             if error.use_stderr() {
-                ExitCode::Usage
+                ExitCode::Usage.code()
             } else {
-                ExitCode::Done
+                ExitCode::Done.code()
             }
         }
     };
-    exit::report(exit.code());
-    process::ExitCode::from(exit.code())
+    host::report(code);
+    process::ExitCode::from(code)
 }
 
 /// Returns the command that a mistyped one was probably meant to be.
@@ -67,8 +68,16 @@ fn print(error: &clap::Error, terminal: &Terminal) -> std::io::Result<()> {
     }
 }
 
-fn obey(cli: Cli, environment: Environment) -> ExitCode {
-    let mut session = Session::new(&talk(&cli), environment);
+fn obey(cli: Cli, environment: Environment) -> u8 {
+    let mut session = Session::new(&cli.talk_settled(), environment);
+    match sandboxed(&cli, &session) {
+        Ok(None) => {}
+        Ok(Some(code)) => return code,
+        Err(failure) => {
+            session.printer.failure(&failure);
+            return failure.exit.code();
+        }
+    }
     let printer = session.printer.clone();
     // A panic's message may quote anything: it is masked and made harmless as all else.
     set_hook(Box::new(move |panic| {
@@ -101,25 +110,58 @@ fn obey(cli: Cli, environment: Environment) -> ExitCode {
         .hinted("report it with the lines above; a cache that was being filled is whole"))
     });
     let finished = session.printer.finish();
-    match done {
+    let exit = match done {
         Ok(ExitCode::Done) if finished.is_err() => ExitCode::Unexpected,
         Ok(exit) => exit,
         Err(failure) => {
             session.printer.failure(&failure);
             failure.exit
         }
+    };
+    exit.code()
+}
+
+/// Hands a run over that is asked to be in the sandbox. Nothing comes back if it goes on here.
+fn sandboxed(cli: &Cli, session: &Session) -> Result<Option<u8>, Failure> {
+    let Some(sandbox) = cli.sandbox() else {
+        return Ok(None);
+    };
+    if sandbox.sandbox {
+        return handover::hand_over(sandbox, &session.environment);
+    }
+    match sandbox.idle() {
+        // In the component the launcher has minded them.
+        Some(flag) if session.brief.is_none() => {
+            let message = format!("{flag} has no effect without --sandbox");
+            Err(Failure::new(ExitCode::Usage, message).hinted("add --sandbox, or leave it out"))
+        }
+        _ => Ok(None),
     }
 }
 
-/// Returns how a command talks: what prints one JSON document leaves no room for events beside it.
-fn talk(cli: &Cli) -> TalkArgs {
-    let mut talk = cli.talk.clone();
-    if let Some(Command::Plan(_) | Command::Cache { .. }) = cli.command
-        && talk.format == Format::Json
-    {
-        talk.format = Format::Plain;
+impl Cli {
+    /// Returns how a command runs in the sandbox, if it can.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&SandboxArgs> {
+        match &self.command {
+            None => Some(&self.run.sandbox),
+            Some(Command::Run(run) | Command::Plan(run)) => Some(&run.sandbox),
+            Some(Command::Validate(validate)) => Some(&validate.sandbox),
+            Some(_) => None,
+        }
     }
-    talk
+
+    /// Returns how the command talks: what prints one JSON document leaves no room for events beside it.
+    #[must_use]
+    pub fn talk_settled(&self) -> TalkArgs {
+        let mut talk = self.talk.clone();
+        if let Some(Command::Plan(_) | Command::Cache { .. }) = self.command
+            && talk.format == Format::Json
+        {
+            talk.format = Format::Plain;
+        }
+        talk
+    }
 }
 
 async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::sandbox_args::SandboxArgs;
+
 /// Takes a container image from a healthy registry to live, and proves that it is the digest that was verified.
 #[derive(Debug, Parser)]
 #[command(
@@ -148,6 +150,9 @@ pub struct RunArgs {
     /// Where images are kept and how registries are spoken to.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// How it runs in the sandbox.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 /// Which killed runs to finish.
@@ -173,6 +178,9 @@ pub struct ValidateArgs {
     /// Write the report into this folder: report.json, junit.xml, code-quality.json, summary.md.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    /// How they are checked in the sandbox.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 /// What a first pipeline is made of.

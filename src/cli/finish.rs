@@ -13,6 +13,7 @@ use super::machine;
 use super::outputs::Wanted;
 use super::pipeline::{Opened, ending, prepare};
 use super::reports::Preparation;
+use super::sandbox_args::SandboxArgs;
 use super::session::Session;
 use crate::engine::Urgency;
 use crate::engine::run::{KILLED, Stopped};
@@ -381,6 +382,7 @@ fn open(
             cache: Some(place.cache.clone()),
             plain_http: options.plain_http,
         },
+        sandbox: SandboxArgs::default(),
     };
     let inputs = header.inputs.clone();
     prepare(

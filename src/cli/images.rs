@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::args::{PullArgs, StoreArgs, VerifyArgs};
 use super::clients::{Access, Parts, read};
+use super::host;
 use super::session::Session;
 use crate::engine::task::{Action, DEFAULT_TIMEOUT, Task, Tasks};
 use crate::engine::world::RunNames;
@@ -72,7 +73,8 @@ pub async fn verify(arguments: &VerifyArgs, session: &Session) -> Result<ExitCod
 /// Returns the platform whose images this machine runs.
 #[must_use]
 pub fn host_platform() -> Platform {
-    Platform::of_host(std::env::consts::OS, std::env::consts::ARCH)
+    let (os, architecture) = host::machine();
+    Platform::of_host(&os, &architecture)
 }
 
 /// Makes a policy in which any of the keys may have signed any image.

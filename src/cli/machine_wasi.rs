@@ -1,12 +1,14 @@
-//! A component sees folders under names of its own, and nothing of the machine.
+//! A component sees nothing of the machine but what its launcher tells it.
 
 use std::io;
 
 use super::environment::Environment;
+use super::host;
 
-/// Returns nothing: what folders are called here says nothing elsewhere.
+/// Returns the working directory by its name outside. Under another runtime there is nothing: what
+/// folders are called inside says nothing elsewhere.
 pub fn folder() -> Option<String> {
-    None
+    host::read()?.working_folder
 }
 
 /// Stays where it is: the host decides which folders there are.
@@ -17,8 +19,7 @@ pub fn enter(_: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns what the launcher says that the machine is called: what Linux has in
-/// `/proc/sys/kernel/random/boot_id`.
-pub fn boot(environment: &Environment) -> Option<String> {
-    environment.filled("SHIPGATE_BOOT")
+/// Returns what the launcher calls this machine from one start to the next.
+pub fn boot(_: &Environment) -> Option<String> {
+    host::read()?.boot
 }

@@ -4,12 +4,17 @@
 mod app;
 pub mod args;
 pub mod clients;
+pub mod derive;
 mod document;
 pub mod environment;
-#[cfg_attr(not(target_family = "wasm"), path = "exit_native.rs")]
-#[cfg_attr(target_family = "wasm", path = "exit_wasi.rs")]
-mod exit;
 pub mod finish;
+#[cfg_attr(not(target_family = "wasm"), path = "handover_native.rs")]
+#[cfg_attr(target_family = "wasm", path = "handover_wasi.rs")]
+mod handover;
+#[cfg_attr(not(target_family = "wasm"), path = "host_native.rs")]
+#[cfg_attr(target_family = "wasm", path = "host_wasi.rs")]
+mod host;
+pub mod hosted;
 mod images;
 pub mod init;
 pub mod journal;
@@ -17,7 +22,7 @@ mod lock;
 mod ls;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
-mod machine;
+pub mod machine;
 pub mod outputs;
 mod pipeline;
 mod playground;
@@ -26,6 +31,7 @@ pub mod reports;
 #[cfg_attr(not(target_family = "wasm"), path = "runtime_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "runtime_wasi.rs")]
 mod runtime;
+pub mod sandbox_args;
 pub mod session;
 mod setting;
 #[cfg_attr(unix, path = "signals_unix.rs")]

@@ -105,7 +105,7 @@ pub fn grant(grants: &mut Grants, environment: &Environment) {
         if let Some(value) = environment.filled(name) {
             grants.variable(*name, "outputs of the job");
             if ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"].contains(name) {
-                grants.write(value, "outputs of the job");
+                grants.write_file(value, "outputs of the job");
             }
         }
     }

@@ -8,10 +8,11 @@ use super::args::{Format, RunArgs, ValidateArgs};
 use super::clients::Access;
 use super::document::{self, document, source};
 use super::outputs::Wanted;
+use super::playground::{self, Stage};
 use super::printer::Form;
 use super::session::Session;
 use super::setting::{self, Setting};
-use super::{journal, lock, outputs, playground, reports};
+use super::{journal, lock, outputs, reports};
 use crate::engine::grants::Grants;
 use crate::engine::plan as rehearsal;
 use crate::engine::selection::Selection;
@@ -20,8 +21,7 @@ use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
-use crate::pipeline::{self, Diagnostic, Document, Mode, PlaygroundNames, RunNames, Source};
-use crate::playground::Playground;
+use crate::pipeline::{self, Diagnostic, Document, Mode, RunNames, Source};
 use crate::report::model::DiagnosticReport;
 use crate::report::words;
 use crate::state::Header;
@@ -194,16 +194,17 @@ pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
 /// A pipeline that is ready to run.
 pub(super) struct Opened {
     pub(super) context: Context,
+    pub(super) source: Source,
     pub(super) tasks: Tasks,
     pub(super) selected: Vec<bool>,
-    grants: Grants,
+    pub(super) grants: Grants,
     setting: Setting,
-    playground: Option<Playground>,
+    pub(super) playground: Option<Stage>,
     header: Header,
 }
 
 impl Opened {
-    async fn close(self) {
+    pub(super) async fn close(self) {
         if let Some(playground) = self.playground {
             playground.stop().await;
         }
@@ -211,7 +212,7 @@ impl Opened {
 }
 
 /// Reads, checks and prepares a pipeline. Nothing comes back if its mistakes were told.
-async fn open(
+pub(super) async fn open(
     arguments: &RunArgs,
     access: Access,
     session: &mut Session,
@@ -235,9 +236,7 @@ async fn open(
     };
     session.preparation.run.clone_from(&run.id);
     let playground = start_playground(&source, &run, session).await?;
-    let names = playground
-        .as_ref()
-        .map(|playground| offered(&playground.names()));
+    let names = playground.as_ref().map(Stage::names);
     let loaded = document(
         &source,
         inputs.clone(),
@@ -306,10 +305,11 @@ pub(super) fn prepare(
         if header.locked.is_some() {
             grants.read(path, "lock file");
         } else {
-            grants.write(path, "lock file");
+            grants.write_file(path, "lock file");
         }
     }
     let context = session.context(parts.build(&session.environment, &session.events)?);
+    // A run opens it, and keeps its journal there, whatever its steps are.
     grants.write(context.world.cache.root().display().to_string(), "journal");
     for (task, _) in tasks
         .steps
@@ -324,6 +324,7 @@ pub(super) fn prepare(
     }
     Ok(Opened {
         context,
+        source: source.clone(),
         tasks,
         selected,
         grants,
@@ -362,32 +363,26 @@ async fn start_playground(
     source: &Source,
     run: &RunNames,
     session: &Session,
-) -> Result<Option<Playground>, Failure> {
+) -> Result<Option<Stage>, Failure> {
     if !pipeline::wants_playground(source) {
         return Ok(None);
     }
     // From here on a signal may not end the process by itself: there is a folder to remove.
     session.mind_signals()?;
+    let hosted = session.brief.as_ref();
+    if let Some(names) = hosted.and_then(|brief| brief.playground.clone()) {
+        return Ok(Some(Stage::Hosted(names)));
+    }
     let folder = playground_folder(session, &run.id);
     playground::start(folder, &session.environment.clock)
         .await
-        .map(Some)
+        .map(|playground| Some(Stage::Own(playground)))
 }
 
 /// Returns a folder for the playground of this run alone: others on the machine have playgrounds too.
 fn playground_folder(session: &Session, run: &str) -> PathBuf {
     let folder = session.environment.temporary_folder();
     folder.join(format!("shipgate-{run}"))
-}
-
-fn offered(names: &crate::playground::Names) -> PlaygroundNames {
-    PlaygroundNames {
-        registry: names.registry.clone(),
-        service: names.service.clone(),
-        service_address: names.service_address.clone(),
-        key: names.key.display().to_string(),
-        webhook: names.webhook.clone(),
-    }
 }
 
 fn run_id(session: &Session) -> Result<String, Failure> {
@@ -423,7 +418,7 @@ impl Session {
     }
 
     /// Writes what is left of a command whose pipeline could not be opened, and returns how it ends.
-    fn leave_unopened(
+    pub(super) fn leave_unopened(
         &self,
         failure: Option<Failure>,
         arguments: &RunArgs,
@@ -439,13 +434,16 @@ impl Session {
 
     /// Prints what was found in a document and returns the exit code that it leads to.
     fn tell(&mut self, found: &[Diagnostic]) -> ExitCode {
-        for diagnostic in found {
+        let exit = document::exit(found);
+        let told = found
+            .iter()
+            .filter(|_| !self.is_reader || exit != ExitCode::Done);
+        for diagnostic in told {
             self.printer.finding(&document::finding(diagnostic));
         }
         self.preparation
             .diagnostics
             .extend(found.iter().map(DiagnosticReport::from));
-        let exit = document::exit(found);
         self.refusal = exit;
         exit
     }

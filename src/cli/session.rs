@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::args::TalkArgs;
 use super::environment::Environment;
+use super::host;
+use super::hosted::Brief;
 use super::journal::Keeper;
 use super::printer::{Decision, Form, Printer};
 use super::reports::Preparation;
@@ -36,6 +38,10 @@ pub struct Session {
     pub events: Emitter,
     /// Raised by signals.
     pub cancel: Cancel,
+    /// What the launcher has to say, in the component.
+    pub brief: Option<Brief>,
+    /// Whether another process runs what this one reads, and tells the warnings about it.
+    pub(super) is_reader: bool,
     /// What the document's mistakes, already told, lead to.
     pub(super) refusal: ExitCode,
     /// What the report says that no event told.
@@ -70,6 +76,8 @@ impl Session {
             printer,
             events: Emitter::new(listeners.into_sink()),
             cancel: Cancel::new(),
+            brief: host::brief(),
+            is_reader: false,
             refusal: ExitCode::Done,
             preparation,
             journal,

@@ -1,11 +1,42 @@
-//! WASI has no signals: whoever hosts the component ends it.
+//! WASI has no signals: the launcher passes them on by a file.
 
-use crate::engine::Cancel;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
-/// Does nothing, and can't fail.
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::hosted::{CANCEL, FOLDER, LISTENING};
+use crate::engine::{Cancel, Urgency};
+
+/// How often the file is looked for.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Turns the launcher's word into cancellation until the runtime ends. Under another runtime there
+/// is nobody to say it: that one ends the component.
 ///
 /// # Errors
-/// None here; the signature is that of the other platforms.
-pub fn listen(_: Cancel) -> std::io::Result<()> {
+/// The folder that the launcher gave can't be written.
+pub fn listen(cancel: Cancel) -> std::io::Result<()> {
+    let folder = Path::new(FOLDER);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    fs::write(folder.join(LISTENING), "")?;
+    tokio::spawn(async move {
+        let mut interval = interval(EVERY);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let Ok(word) = fs::read(folder.join(CANCEL)) else {
+                continue;
+            };
+            if word == b"abort" {
+                cancel.raise(Urgency::Abort);
+                return;
+            }
+            cancel.raise(Urgency::Cancel);
+        }
+    });
     Ok(())
 }

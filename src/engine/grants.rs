@@ -15,6 +15,15 @@ pub struct Grants {
     pub write: BTreeMap<String, BTreeSet<String>>,
     /// Variables that are read, and what for.
     pub variables: BTreeMap<String, BTreeSet<String>>,
+    /// Other programs that are run, and what for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, BTreeSet<String>>,
+    /// Which of what is written are single files: whoever grants them need not grant their folders.
+    #[serde(skip)]
+    pub files: BTreeSet<String>,
+    /// Which of the programs a run can't do without.
+    #[serde(skip)]
+    pub needed: BTreeSet<String>,
 }
 
 impl Grants {
@@ -44,6 +53,22 @@ impl Grants {
             .insert(reason.into());
     }
 
+    /// Adds a single file that is written.
+    pub fn write_file(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        let path = path.into();
+        self.files.insert(path.clone());
+        self.write(path, reason);
+    }
+
+    /// Adds another program; `needed` says that the run would miss it.
+    pub fn program(&mut self, name: impl Into<String>, reason: impl Into<String>, needed: bool) {
+        let name = name.into();
+        if needed {
+            self.needed.insert(name.clone());
+        }
+        self.programs.entry(name).or_default().insert(reason.into());
+    }
+
     /// Adds a variable.
     pub fn variable(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.variables
@@ -60,6 +85,7 @@ impl Grants {
             ("read", &self.read),
             ("write", &self.write),
             ("variable", &self.variables),
+            ("run", &self.programs),
         ];
         kinds
             .into_iter()

@@ -74,6 +74,13 @@ impl Client {
         Ok((host, url.port_or_known_default().unwrap_or_default()))
     }
 
+    /// Returns the credential helper that would be asked for a registry, and whether it is known to
+    /// have a login for it.
+    #[must_use]
+    pub fn helper(&self, registry: &str) -> Option<(&str, bool)> {
+        self.transport.credentials().helper(registry)
+    }
+
     /// Fetches a manifest and hashes it.
     ///
     /// # Errors

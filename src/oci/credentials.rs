@@ -120,6 +120,17 @@ impl Credentials {
         }))
     }
 
+    /// Returns the helper that would be asked for a registry host, and whether it is known to have
+    /// a login for it.
+    #[must_use]
+    pub fn helper(&self, registry: &str) -> Option<(&str, bool)> {
+        let host = api_host(registry).to_ascii_lowercase();
+        if self.0.given.contains_key(&host) {
+            return None;
+        }
+        self.0.docker.helper(&host)
+    }
+
     /// Returns the credential for a registry host, asking a helper at most once.
     pub async fn lookup(&self, registry: &str) -> Lookup {
         let host = api_host(registry).to_ascii_lowercase();

@@ -57,9 +57,20 @@ impl DockerConfig {
         })
     }
 
+    /// Returns the helper that is asked for a host, and whether it is known to have a login for it:
+    /// `docker login` leaves an empty entry for each login that is in the store.
+    pub(super) fn helper(&self, host: &str) -> Option<(&str, bool)> {
+        if let Some(helper) = self.cred_helpers.get(host) {
+            return Some((helper, true));
+        }
+        let stored = |auth: &Auth| matches!(auth.credential(), Ok(None));
+        let known = self.auths.get(host).is_some_and(stored);
+        Some((self.creds_store.as_ref()?, known))
+    }
+
     pub(super) async fn lookup(&self, host: &str, helpers: &dyn HelperRunner) -> Lookup {
         let mut warning = None;
-        if let Some(helper) = self.cred_helpers.get(host).or(self.creds_store.as_ref()) {
+        if let Some((helper, _)) = self.helper(host) {
             match ask(helpers, helper, host).await {
                 Ok(Some(credential)) => {
                     let found = Found {

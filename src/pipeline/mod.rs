@@ -36,6 +36,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 pub use condition::{Condition, Ending, Facts, Standing};
 use convert::{Context, FromNode};
 pub use diagnostic::{Diagnostic, Kind, Severity};
@@ -87,7 +89,8 @@ pub struct RunNames {
 }
 
 /// What a playground offers to the document.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PlaygroundNames {
     /// `${playground.registry}`: the registry's host and port.
     pub registry: String,

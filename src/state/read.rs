@@ -95,7 +95,7 @@ pub fn sweep(folder: &Path) -> Result<(), JournalError> {
 
 /// Takes a journal if its run is dead, and reads it.
 ///
-/// Where there are no locks that takes up to [`SILENCE`]; `waiting` is told before the wait begins.
+/// Where there are no locks that takes up to 30 s; `waiting` is told before the wait begins.
 ///
 /// # Errors
 /// It can't be read, holds what no run writes, or was written by another version. A last line that

@@ -1,111 +1,81 @@
-//! The launcher's command line.
+//! The launcher's command line: shipgate's own, or any command of the component behind ` -- `.
 
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use shipgate::cli::args::{Cli, TalkArgs};
+use shipgate::cli::sandbox_args::SandboxArgs;
 
-use crate::network::Grant;
+/// What is asked for.
+#[derive(Debug)]
+pub enum Line {
+    /// A command of shipgate, whose grants are derived, and the words of it.
+    Command(Box<Cli>, Vec<OsString>),
+    /// Any command, with the grants that are given by hand and no others.
+    Raw(Box<Raw>),
+}
 
-/// Runs the shipgate component in wasmtime, with no more than it is granted.
+/// A command whose grants are all given by hand.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP)]
-pub struct Arguments {
-    /// The component; by default `shipgate.wasm` beside this program.
-    #[arg(long, value_name = "FILE")]
-    pub component: Option<PathBuf>,
-
-    /// Lets it connect to this host and port; may be repeated. Without any it has no network.
-    #[arg(long = "allow-host", value_name = "HOST:PORT")]
-    pub hosts: Vec<Grant>,
-
-    /// Gives it this folder, under the same or another name, read-only with `:ro`; may be
-    /// repeated.
-    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
-    pub folders: Vec<Folder>,
-
-    /// Gives it this variable, if it is set; may be repeated.
-    #[arg(long = "env", value_name = "NAME", value_parser = variable)]
-    pub variables: Vec<String>,
-
+pub struct Raw {
+    /// The grants.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    /// How the launcher talks.
+    #[command(flatten)]
+    pub talk: TalkArgs,
     /// What the component gets as its command line.
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<String>,
 }
 
+/// Reads the command line of a process.
+///
+/// # Errors
+/// What clap has to say, help and version among it.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Line, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    // `shipgate-wasm --allow-host … -- ARGS` names no command before the dashes.
+    if words.iter().any(|word| word == "--")
+        && let Ok(raw) = Raw::try_parse_from(&words)
+    {
+        return Ok(Line::Raw(Box::new(raw)));
+    }
+    let command = Cli::command()
+        .name("shipgate-wasm")
+        .bin_name("shipgate-wasm")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER_HELP);
+    let matches = command.try_get_matches_from(&words)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok(Line::Command(
+        Box::new(cli),
+        words.into_iter().skip(1).collect(),
+    ))
+}
+
+const ABOUT: &str = "\
+Runs a pipeline in the sandbox: a WebAssembly component that may touch what `plan` lists, and nothing else.";
+
 const AFTER_HELP: &str = "\
-The component gets these arguments, hosts, folders and variables, and the launcher's standard
-streams; its exit code becomes the launcher's.
-
-Not enforced yet: a grant by name holds for the addresses that the name resolves to, whatever host
-name the component then speaks to there; with any grant, the component may look up any name; time
-and memory are not limited.";
-
-/// A folder of this machine, and what the component may do with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder {
-    /// The folder here.
-    pub host: PathBuf,
-    /// Its name in there.
-    pub guest: String,
-    /// Whether nothing in it may change.
-    pub read_only: bool,
-}
-
-impl FromStr for Folder {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (paths, read_only) = match text.strip_suffix(":ro") {
-            Some(paths) => (paths, true),
-            None => (text, false),
-        };
-        let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
-        if host.is_empty() || guest.is_empty() {
-            return Err("write FOLDER, FOLDER::NAME, or either with :ro".to_owned());
-        }
-        Ok(Self {
-            host: host.into(),
-            guest: guest.to_owned(),
-            read_only,
-        })
-    }
-}
-
-fn variable(name: &str) -> Result<String, String> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Err("write the variable's name alone: its value is taken from here".to_owned());
-    }
-    Ok(name.to_owned())
-}
+`shipgate-wasm PIPELINE` is `shipgate run --sandbox PIPELINE`; `run`, `plan` and `validate` derive
+their grants from the document. Any other command gets what is given by hand:
+`shipgate-wasm --allow-host HOST:PORT --dir DIR --env NAME -- COMMAND …`.
+What is enforced, and what is not: docs/sandbox.md";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn folder(host: &str, guest: &str, read_only: bool) -> Folder {
-        Folder {
-            host: host.into(),
-            guest: guest.to_owned(),
-            read_only,
-        }
-    }
-
-    #[test]
-    fn folders_are_parsed() {
-        assert_eq!(".".parse(), Ok(folder(".", ".", false)));
-        assert_eq!("/a:ro".parse(), Ok(folder("/a", "/a", true)));
-        assert_eq!("/a::b".parse(), Ok(folder("/a", "b", false)));
-        assert_eq!("/a::/b:ro".parse(), Ok(folder("/a", "/b", true)));
-        for bad in ["", "::b", "a::", ":ro"] {
-            assert!(bad.parse::<Folder>().is_err(), "{bad}");
-        }
+    fn line(words: &[&str]) -> Line {
+        let words = ["shipgate-wasm"].iter().chain(words);
+        parse(words.map(OsString::from)).unwrap()
     }
 
     #[test]
     fn what_follows_the_dashes_is_the_components() {
-        let arguments = Arguments::parse_from([
-            "shipgate-wasm",
+        let line = line(&[
             "--env",
             "A",
             "--allow-host",
@@ -115,12 +85,33 @@ mod tests {
             "--env",
             "-x",
         ]);
-        assert_eq!(arguments.arguments, ["plan", "--env", "-x"]);
-        assert_eq!(arguments.variables, ["A"]);
+        let Line::Raw(raw) = line else {
+            panic!("{line:?}");
+        };
+        assert_eq!(raw.arguments, ["plan", "--env", "-x"]);
+        assert_eq!(raw.sandbox.variables, ["A"]);
     }
 
     #[test]
-    fn a_variable_is_named_without_a_value() {
-        assert!(Arguments::try_parse_from(["shipgate-wasm", "--env", "A=b"]).is_err());
+    fn a_command_before_the_dashes_is_a_command() {
+        for words in [
+            &["run", "--", "p.yml"][..],
+            &["p.yml"],
+            &["plan", "--sandbox", "--deny", "connect:a", "p.yml"],
+        ] {
+            let Line::Command(cli, rest) = line(words) else {
+                panic!("{words:?}");
+            };
+            assert!(cli.sandbox().is_some());
+            assert_eq!(rest, words);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_an_error() {
+        for words in [&["run"][..], &["--nonsense"], &["p.yml", "--env", "A=b"]] {
+            let words = ["shipgate-wasm"].iter().chain(words);
+            assert!(parse(words.map(OsString::from)).is_err());
+        }
     }
 }

@@ -1,77 +1,175 @@
-//! Compiles the component, gives it what is granted, and runs it to its end.
+//! Runs a component in its cage, to its end or to one of its bounds.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
 
+use shipgate::cli::hosted::{CANCEL, FOLDER, LISTENING};
+use shipgate::engine::{Cancel, Urgency};
+use shipgate::failure::Failure;
+use tokio::time::{sleep, timeout};
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store, Trap};
+use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::p2::bindings::Command;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::arguments::{Arguments, Folder};
-use crate::exit;
-use crate::failure::Failure;
-use crate::network;
+use crate::bounds::{self, Bounds, Counted, MemoryMeter, Output};
+use crate::cage::Cage;
+use crate::failure;
+use crate::network::{Names, NamesView, Policy};
+use crate::stage::Stage;
 
-/// Runs the component and returns the exit code that it reported.
-pub fn run(arguments: Arguments) -> Result<u8, Failure> {
-    let path = component_path(arguments.component.clone())?;
-    let bytes = std::fs::read(&path).map_err(|error| Failure::Component {
-        path: path.clone(),
-        cause: error.to_string(),
-    })?;
-    let engine = Engine::new(&Config::new()).map_err(host)?;
-    let component = Component::new(&engine, &bytes).map_err(|error| Failure::Compile {
-        path: path.clone(),
-        cause: words(&error),
-    })?;
-    drop(bytes);
+/// How long a component may take to end once it was asked to: `finally` has 8 s of it, and GitHub
+/// kills after 10 s.
+const PATIENCE: Duration = Duration::from_millis(9000);
 
-    let private = tempfile::tempdir().map_err(host)?;
-    let context = context(arguments, &path, private.path())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(host)?;
-    let succeeded = runtime.block_on(execute(&engine, &component, context, &path))?;
-    Ok(exit::code(succeeded, exit::reported(private.path())))
+/// The things of WASI that a component may hold at once: files, sockets, streams.
+const RESOURCES: usize = 10_000;
+
+/// What a component is run with.
+pub struct Run<'a> {
+    /// The component.
+    pub component: &'a Component,
+    /// Its file, for messages.
+    pub path: &'a Path,
+    /// What it gets.
+    pub cage: &'a Cage,
+    /// Its private folder.
+    pub stage: &'a Stage,
+    /// How much it may use.
+    pub bounds: Bounds,
+    /// Its command line, its own name left out.
+    pub arguments: Vec<String>,
+    /// Where its standard input comes from.
+    pub stdin: Stdin,
+    /// Raised by signals.
+    pub cancel: Cancel,
 }
 
-async fn execute(
-    engine: &Engine,
-    component: &Component,
-    context: WasiCtx,
-    path: &Path,
-) -> Result<bool, Failure> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;
-    let mut store = Store::new(
-        engine,
-        State {
-            context,
-            table: ResourceTable::new(),
-        },
+/// Where a component's standard input comes from.
+pub enum Stdin {
+    /// From the launcher's.
+    Inherited,
+    /// From a text that was read from it already.
+    Text(String),
+    /// It is empty.
+    Nothing,
+}
+
+/// Makes the engine that compiles and runs components.
+///
+/// # Errors
+/// The processor is none that code can be made for.
+pub fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    // A component that never waits is interrupted all the same.
+    config.epoch_interruption(true);
+    Engine::new(&config)
+}
+
+/// Runs a component, and says whether it called its end a success.
+///
+/// # Errors
+/// It could not be started, or did not end by itself.
+pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
+    let engine = run.component.engine().clone();
+    let output = Output::new(run.bounds.output);
+    let policy = Policy::new(
+        run.cage
+            .hosts
+            .iter()
+            .map(|(granted, _)| granted.clone())
+            .collect(),
     );
-    let command = Command::instantiate_async(&mut store, component, &linker)
+    let mut context = context(&run, &output)?;
+    policy.apply(&mut context);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES);
+    let state = State {
+        context: context.build(),
+        table,
+        memory: MemoryMeter::new(run.bounds.memory),
+        policy,
+    };
+    let mut store = Store::new(&engine, state);
+    store.limiter(|state| &mut state.memory);
+    store.epoch_deadline_async_yield_and_update(1);
+    let ticker = tokio::spawn(bounds::tick(engine.clone()));
+    let ended = tokio::select! {
+        ended = execute(&mut store, &run) => ended,
+        () = sleep(run.bounds.time) => Err(failure::time(run.bounds.time)),
+        () = unheard(&run) => Err(failure::deaf(PATIENCE)),
+    };
+    ticker.abort();
+    // Which bound was hit is known better here than by the trap that it caused.
+    if store.data().memory.exceeded {
+        return Err(failure::memory(run.bounds.memory));
+    }
+    if output.is_exceeded() {
+        return Err(failure::output(run.bounds.output));
+    }
+    ended
+}
+
+async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failure> {
+    let mut linker = Linker::new(run.component.engine());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
+    // The last definition counts: names go through the policy.
+    linker.allow_shadowing(true);
+    ip_name_lookup::add_to_linker::<State, Names>(&mut linker, |state| NamesView {
+        policy: &state.policy,
+        sockets: WasiSocketsCtxView {
+            ctx: state.context.sockets(),
+            table: &mut state.table,
+        },
+    })
+    .map_err(failure::host)?;
+    let command = Command::instantiate_async(&mut *store, run.component, &linker)
         .await
-        .map_err(|error| Failure::Instantiate {
-            path: path.to_owned(),
-            cause: words(&error),
-        })?;
-    match command.wasi_cli_run().call_run(&mut store).await {
+        .map_err(|error| failure::instantiate(run.path, &error))?;
+    match command.wasi_cli_run().call_run(&mut *store).await {
         Ok(result) => Ok(result.is_ok()),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ok(*code == 0),
-            None => Err(Failure::Trap {
-                cause: trap(&error),
-            }),
+            None => Err(failure::trap(&error)),
         },
     }
+}
+
+/// Passes the wish to end on to the component, and comes back when it had time enough to heed it.
+///
+/// One that does not listen has nothing to clean up: it is ended at once, as its native twin is by
+/// the signal.
+async fn unheard(run: &Run<'_>) {
+    let private = run.stage.private();
+    run.cancel.reached(Urgency::Cancel).await;
+    if !private.join(LISTENING).exists() {
+        return;
+    }
+    // Where the word can't be written it isn't heard either, and the time runs all the same.
+    let _ = std::fs::write(private.join(CANCEL), "cancel");
+    let abort = async {
+        run.cancel.reached(Urgency::Abort).await;
+        let part = private.join("abort.part");
+        let _ = std::fs::write(&part, "abort");
+        let _ = std::fs::rename(part, private.join(CANCEL));
+        std::future::pending::<()>().await;
+    };
+    let _ = patient(abort).await;
+}
+
+async fn patient(work: impl Future<Output = ()>) -> bool {
+    timeout(PATIENCE, work).await.is_ok()
 }
 
 struct State {
     context: WasiCtx,
     table: ResourceTable,
+    memory: MemoryMeter,
+    policy: std::sync::Arc<Policy>,
 }
 
 impl WasiView for State {
@@ -83,83 +181,48 @@ impl WasiView for State {
     }
 }
 
-fn context(arguments: Arguments, path: &Path, private: &Path) -> Result<WasiCtx, Failure> {
+fn context(run: &Run<'_>, output: &std::sync::Arc<Output>) -> Result<WasiCtxBuilder, Failure> {
     let mut context = WasiCtxBuilder::new();
     // One component and one thread: handing each file operation to another thread only costs.
-    context.allow_blocking_current_thread(true).inherit_stdio();
-    context.arg(
-        path.file_stem()
-            .map_or("shipgate".into(), |stem| stem.to_string_lossy()),
-    );
-    context.args(&arguments.arguments);
-    for name in arguments.variables {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is where a variable is granted"
-        )]
-        let value = env::var(&name);
-        match value {
-            Ok(value) => {
-                context.env(name, value);
-            }
-            Err(env::VarError::NotPresent) => {}
-            Err(env::VarError::NotUnicode(_)) => return Err(Failure::Variable { name }),
+    context.allow_blocking_current_thread(true);
+    context
+        .stdout(Counted::stdout(output))
+        .stderr(Counted::stderr(output));
+    match &run.stdin {
+        Stdin::Inherited => {
+            context.inherit_stdin();
         }
+        Stdin::Text(text) => {
+            context.stdin(MemoryInputPipe::new(text.clone()));
+        }
+        Stdin::Nothing => {}
     }
-    for Folder {
-        host,
-        guest,
-        read_only,
-    } in arguments.folders
-    {
-        let permissions = if read_only {
+    context.arg("shipgate").args(&run.arguments);
+    for (name, value) in run.cage.values()? {
+        context.env(name, value);
+    }
+    let tree = if run.stage.is_written() {
+        FsPerms::ReadWrite
+    } else {
+        FsPerms::ReadOnly
+    };
+    context
+        .preopened_dir(run.stage.root(), "/", tree)
+        .map_err(failure::host)?;
+    for mount in &run.cage.folders {
+        let permissions = if mount.read_only {
             FsPerms::ReadOnly
         } else {
             FsPerms::ReadWrite
         };
-        context
-            .preopened_dir(&host, guest, permissions)
-            .map_err(|error| Failure::Folder {
-                path: host,
-                cause: words(&error),
-            })?;
+        for guest in &mount.guests {
+            context
+                .preopened_dir(&mount.host, guest, permissions)
+                .map_err(|error| failure::folder(&mount.host, error))?;
+        }
     }
     context
-        .preopened_dir(private, exit::GUEST_FOLDER, FsPerms::ReadWrite)
-        .map_err(host)?;
-    network::grant(&mut context, arguments.hosts);
-    Ok(context.build())
-}
-
-fn component_path(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    if let Some(path) = named {
-        return Ok(path);
-    }
-    let beside = env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name("shipgate.wasm"));
-    match beside {
-        Some(path) if path.exists() => Ok(path),
-        looked_at => Err(Failure::NoComponent { looked_at }),
-    }
-}
-
-fn host(error: impl std::fmt::Display) -> Failure {
-    Failure::Host {
-        cause: format!("{error:#}"),
-    }
-}
-
-/// Returns what stopped the component, without the list of its functions.
-fn trap(error: &wasmtime::Error) -> String {
-    match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => words(error),
-    }
-}
-
-/// Returns the error with its causes on one line.
-fn words(error: &wasmtime::Error) -> String {
-    let all = format!("{error:#}");
-    all.split_whitespace().collect::<Vec<_>>().join(" ")
+        .preopened_dir(run.stage.private(), FOLDER, FsPerms::ReadWrite)
+        .map_err(failure::host)?;
+    Ok(context)
 }

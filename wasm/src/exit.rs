@@ -1,30 +1,26 @@
 //! The exit code's way out of the component.
 //!
-//! WASI 0.2 knows "ok" and "error" only. So the component writes its code into a private folder
-//! that the launcher gives it; without that folder (under another runtime) it does not, and ends
-//! with 0 or 1.
+//! WASI 0.2 knows "ok" and "error" only. So the component writes its code into the private folder
+//! that the launcher gives it.
 
 use std::fs;
 use std::path::Path;
 
-/// Where the component sees the private folder; `src/cli/exit_wasi.rs` writes there.
-pub const GUEST_FOLDER: &str = "/.shipgate-launcher";
-
-/// The file in it: the code in decimal digits.
-const FILE: &str = "exit-code";
-
-/// The code for what no other code says.
-pub const UNEXPECTED: u8 = 1;
+use shipgate::cli::hosted::EXIT_CODE;
+use shipgate::outcome::ExitCode;
 
 /// The code for a command line that asks for what can't be had.
-pub const USAGE: u8 = 2;
+pub const USAGE: u8 = ExitCode::Usage as u8;
+
+/// The code for what no other code says.
+const UNEXPECTED: u8 = ExitCode::Unexpected as u8;
 
 /// Returns the code that the component has left in the folder, if it has left a proper one.
 ///
 /// The component may have put anything there: a link is not followed, and no more is read than a
 /// code can have.
 pub fn reported(folder: &Path) -> Option<u8> {
-    let path = folder.join(FILE);
+    let path = folder.join(EXIT_CODE);
     let metadata = fs::symlink_metadata(&path).ok()?;
     if !metadata.is_file() || metadata.len() > 3 {
         return None;
@@ -50,7 +46,7 @@ mod tests {
     fn every_code_comes_through() {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..=255 {
-            fs::write(folder.path().join(FILE), number.to_string()).unwrap();
+            fs::write(folder.path().join(EXIT_CODE), number.to_string()).unwrap();
             assert_eq!(code(number == 0, reported(folder.path())), number);
         }
     }
@@ -66,7 +62,7 @@ mod tests {
     #[test]
     fn odd_files_are_no_code() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
+        let path = folder.path().join(EXIT_CODE);
         assert_eq!(reported(folder.path()), None);
         for text in ["", "256", "-1", "7\n", "seven", "0007"] {
             fs::write(&path, text).unwrap();
@@ -82,7 +78,7 @@ mod tests {
     fn a_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("secret"), "9").unwrap();
-        std::os::unix::fs::symlink("secret", folder.path().join(FILE)).unwrap();
+        std::os::unix::fs::symlink("secret", folder.path().join(EXIT_CODE)).unwrap();
         assert_eq!(reported(folder.path()), None);
     }
 }

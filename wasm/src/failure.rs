@@ -1,122 +1,132 @@
 //! The launcher's own errors, in shipgate's voice: what failed, why, what to change.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
-use crate::exit;
-use crate::network::Grant;
+use shipgate::failure::Failure;
+use shipgate::outcome::ExitCode;
+use shipgate::pipeline::scalar::{Size, duration_text};
 
-/// Why the component could not be run to its end.
-#[derive(Debug)]
-pub enum Failure {
-    /// The component's file can't be read.
-    Component { path: PathBuf, cause: String },
-    /// The file holds no component that this runtime can run.
-    Compile { path: PathBuf, cause: String },
-    /// A granted folder can't be opened.
-    Folder { path: PathBuf, cause: String },
-    /// The host could not prepare the run.
-    Host { cause: String },
-    /// The component asks for something that this launcher does not offer.
-    Instantiate { path: PathBuf, cause: String },
-    /// No component was named, and none lies beside the launcher.
-    NoComponent { looked_at: Option<PathBuf> },
-    /// The component was stopped by a fault of its own.
-    Trap { cause: String },
-    /// A granted variable holds no text.
-    Variable { name: String },
+/// The component's file can't be read.
+pub fn component(path: &Path, cause: impl ToString) -> Failure {
+    let message = format!("can't read the component {}", path.display());
+    Failure::new(ExitCode::Usage, message)
+        .caused_by(cause.to_string())
+        .hinted(NAME_IT)
 }
 
-impl Failure {
-    /// Returns the launcher's exit code: that of a usage error where the command line is at fault.
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Component { .. }
-            | Self::Folder { .. }
-            | Self::NoComponent { .. }
-            | Self::Variable { .. } => exit::USAGE,
-            Self::Compile { .. }
-            | Self::Host { .. }
-            | Self::Instantiate { .. }
-            | Self::Trap { .. } => exit::UNEXPECTED,
-        }
-    }
-
-    fn message(&self) -> String {
-        match self {
-            Self::Component { path, .. } => format!("can't read the component {}", path.display()),
-            Self::Compile { path, .. } => format!("{} is no component to run", path.display()),
-            Self::Folder { path, .. } => format!("can't grant the folder {}", path.display()),
-            Self::Host { .. } => "can't prepare the run".to_owned(),
-            Self::Instantiate { path, .. } => format!("can't start {}", path.display()),
-            Self::NoComponent { .. } => "there is no component to run".to_owned(),
-            Self::Trap { .. } => "the component was stopped by a fault of its own".to_owned(),
-            Self::Variable { name } => format!("can't hand over the variable {name}"),
-        }
-    }
-
-    fn cause(&self) -> Option<String> {
-        match self {
-            Self::Component { cause, .. }
-            | Self::Compile { cause, .. }
-            | Self::Folder { cause, .. }
-            | Self::Host { cause }
-            | Self::Instantiate { cause, .. }
-            | Self::Trap { cause } => Some(cause.clone()),
-            Self::NoComponent { looked_at } => looked_at
-                .as_ref()
-                .map(|path| format!("{} does not exist", path.display())),
-            Self::Variable { .. } => Some("its value is not UTF-8".to_owned()),
-        }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Compile { .. } => Some(
-                "build it with `cargo build --release --target wasm32-wasip2`: core modules \
-                 (wasip1) are not components",
-            ),
-            Self::Folder { .. } => Some("create the folder first: `--dir` grants what exists"),
-            Self::Instantiate { .. } => {
-                Some("use the component and the launcher of the same release")
-            }
-            Self::Component { .. } | Self::NoComponent { .. } => Some(
-                "name it with `--component FILE`, after `cargo build --release --target \
-                 wasm32-wasip2`",
-            ),
-            Self::Trap { .. } => {
-                Some("what it printed last says more; please report it with the command line")
-            }
-            Self::Host { .. } | Self::Variable { .. } => None,
-        }
+/// No component was named, and none lies beside the launcher.
+pub fn no_component(looked_at: Option<&Path>) -> Failure {
+    let failure = Failure::new(ExitCode::Usage, "there is no component to run").hinted(NAME_IT);
+    match looked_at {
+        Some(path) => failure.caused_by(format!("{} does not exist", path.display())),
+        None => failure,
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message())?;
-        if let Some(cause) = self.cause() {
-            write!(f, "\n  cause: {cause}")?;
-        }
-        if let Some(hint) = self.hint() {
-            write!(f, "\nhint: {hint}")?;
-        }
-        Ok(())
-    }
+const NAME_IT: &str = "name it with `--component FILE`, after `cargo build --release --target \
+                       wasm32-wasip2`";
+
+/// The file holds no component that this runtime can run.
+pub fn compile(path: &Path, error: &wasmtime::Error) -> Failure {
+    let message = format!("{} is no component to run", path.display());
+    Failure::new(ExitCode::Unexpected, message)
+        .caused_by(words(error))
+        .hinted(
+            "build it with `cargo build --release --target wasm32-wasip2`: core modules (wasip1) \
+             are not components",
+        )
 }
 
-/// Returns what is said when the component tries a connection that no grant covers; the component
-/// itself only learns that it was denied.
-pub fn refused_connection(address: std::net::SocketAddr, grants: &[Grant]) -> String {
-    let mut text = format!("refused: a connection to {address}");
-    if grants.is_empty() {
-        text.push_str("\n  cause: no host is granted");
-    } else {
-        let list: Vec<_> = grants.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("\n  cause: it is none of {}", list.join(", ")));
-    }
-    text.push_str(&format!(
-        "\nhint: to allow it, add `--allow-host {address}`, or the name behind it with this port"
-    ));
-    text
+/// The component asks for something that this launcher does not offer.
+pub fn instantiate(path: &Path, error: &wasmtime::Error) -> Failure {
+    let message = format!("can't start {}", path.display());
+    Failure::new(ExitCode::Unexpected, message)
+        .caused_by(words(error))
+        .hinted("use the component and the launcher of the same release")
+}
+
+/// A folder can't be granted.
+pub fn folder(path: &Path, cause: impl ToString) -> Failure {
+    let message = format!("can't grant the folder {}", path.display());
+    Failure::new(ExitCode::Usage, message)
+        .caused_by(cause.to_string())
+        .hinted("check the path, and that this user may open it")
+}
+
+/// A file can't be granted.
+pub fn file(path: &Path, cause: impl ToString) -> Failure {
+    let message = format!("can't grant the file {}", path.display());
+    Failure::new(ExitCode::Usage, message).caused_by(cause.to_string())
+}
+
+/// A file that the component wrote can't be put where it belongs.
+pub fn carry(path: &Path, cause: impl ToString) -> Failure {
+    let message = format!("{} can't be written", path.display());
+    Failure::new(ExitCode::Unexpected, message)
+        .caused_by(cause.to_string())
+        .hinted("name a file in a folder that this user may write to")
+}
+
+/// A granted variable, or a word of the command line, holds no text.
+pub fn not_text(what: impl Into<String>) -> Failure {
+    Failure::new(ExitCode::Usage, what).caused_by("it is not UTF-8")
+}
+
+/// The host could not prepare the run.
+pub fn host(cause: impl std::fmt::Display) -> Failure {
+    Failure::new(ExitCode::Unexpected, "can't prepare the sandbox").caused_by(format!("{cause:#}"))
+}
+
+/// The component was stopped by a fault of its own.
+pub fn trap(error: &wasmtime::Error) -> Failure {
+    let cause = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => trap.to_string(),
+        None => words(error),
+    };
+    Failure::new(
+        ExitCode::Unexpected,
+        "the component was stopped by a fault of its own",
+    )
+    .caused_by(cause)
+    .hinted("what it printed last says more; please report it with the command line")
+}
+
+/// The component wanted more memory than it may have.
+pub fn memory(bound: usize) -> Failure {
+    stopped("it asked for more memory than it may have")
+        .fact("bound", Size(bound as u64))
+        .hinted("raise `--max-memory`, if this pipeline needs so much")
+}
+
+/// The component ran longer than it may.
+pub fn time(bound: Duration) -> Failure {
+    stopped("it ran longer than it may")
+        .fact("bound", duration_text(bound))
+        .hinted("raise `--max-time`, or the timeouts of the steps, which it is made of")
+}
+
+/// The component printed more than it may.
+pub fn output(bound: u64) -> Failure {
+    stopped("it printed more than it may")
+        .fact("bound", Size(bound))
+        .hinted("raise `--max-output`, or leave --verbose out")
+}
+
+/// The component was asked to end and did not.
+pub fn deaf(patience: Duration) -> Failure {
+    let message = "the component did not end when the run was cancelled";
+    Failure::new(ExitCode::Cancelled, message)
+        .caused_by(format!("it was given {}", duration_text(patience)))
+        .hinted("`shipgate finish` ends what it left open, where this version has it")
+}
+
+fn stopped(why: &str) -> Failure {
+    Failure::new(ExitCode::Unexpected, "the component was stopped").caused_by(why)
+}
+
+/// Returns the error with its causes on one line.
+fn words(error: &wasmtime::Error) -> String {
+    let all = format!("{error:#}");
+    all.split_whitespace().collect::<Vec<_>>().join(" ")
 }

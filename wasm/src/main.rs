@@ -1,22 +1,29 @@
-//! The launcher: runs the shipgate component with the hosts, folders and variables it is granted,
-//! and nothing else.
+//! The launcher: runs the shipgate component with what the pipeline needs, and nothing else.
+//!
+//! The document is read by shipgate's own library, in this process; what `plan` would list is what the
+//! component gets. `docs/sandbox.md` says what is enforced and what is not.
 
 mod arguments;
+mod bounds;
+mod cage;
+mod compiled;
 mod component;
 mod exit;
 mod failure;
+mod launch;
 mod network;
+mod stage;
+mod table;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    match component::run(arguments::Arguments::parse()) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::from(failure.code())
+    match arguments::parse(std::env::args_os()) {
+        Ok(line) => ExitCode::from(launch::launch(line)),
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 })
         }
     }
 }

@@ -102,16 +102,18 @@ fn a_killed_run_is_finished_by_a_step_of_its_own() {
     assert_ne!(finish.output("status"), "");
 }
 
-/// Interrupts a step as soon as it minds to be deaf, which is before it has become shipgate.
+/// Interrupts a step as soon as it minds SIGINT, which is before it has become shipgate, or soon after.
 fn signal_early(running: &Running) {
     let status = format!("/proc/{}/status", running.id());
-    wait_for("the step to ignore SIGINT", || {
+    wait_for("the step to mind SIGINT", || {
         let status = fs::read_to_string(&status).ok()?;
-        let ignored = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigIgn:"))?;
-        let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
-        (ignored & 0b10 != 0).then_some(())
+        let signals = |set: &str| {
+            let signals = status.lines().find_map(|line| line.strip_prefix(set))?;
+            u64::from_str_radix(signals.trim(), 16).ok()
+        };
+        let minded = (signals("SigIgn:")? | signals("SigCgt:")?) & 0b10 != 0;
+        let over = status.contains("State:\tZ");
+        (minded || over).then_some(())
     });
     running.signal(Signal::Interrupt);
 }

@@ -366,6 +366,78 @@ fn the_build_is_of_this_revision_and_sees_no_secrets() {
 }
 
 #[test]
+fn the_launcher_and_the_component_are_built_beside_it_for_the_sandbox() {
+    let sandbox = Sandbox::new();
+    let runner = Runner::new(&sandbox);
+    let target = runner.temporary().join("shipgate-build");
+    // Stands for cargo, as above: only what is asked for, and where it has to be.
+    program(
+        &sandbox,
+        "bin/cargo",
+        &format!(
+            "#!/bin/bash\necho \"$*\" >>'{0}/seen'\nmkdir -p '{1}/debug' '{1}/wasm32-wasip2/release'\ncp {2} '{1}/debug/'\necho component >'{1}/wasm32-wasip2/release/shipgate.wasm'\n",
+            sandbox.path().display(),
+            target.display(),
+            env!("CARGO_BIN_EXE_shipgate"),
+        ),
+    );
+    let path = format!("{}/bin:/usr/bin:/bin", sandbox.path().display());
+    let runner = runner
+        .with("binary", "")
+        .with("sandbox", "true")
+        .env("PATH", &path);
+    for tool in ["clang", "llvm-ar"] {
+        program(&sandbox, &format!("bin/{tool}"), "#!/bin/sh\n");
+    }
+    runner.step("binary").finish().expect(0);
+    let target = target.display();
+    assert_eq!(
+        fs::read_to_string(sandbox.path().join("seen")).unwrap(),
+        format!(
+            "build --locked --target-dir {target} --package shipgate --bin shipgate\nbuild --locked --target-dir {target} --package shipgate-wasm\nbuild --locked --release --target wasm32-wasip2 --target-dir {target} --package shipgate --bin shipgate\n"
+        )
+    );
+    let component = fs::read_to_string(format!("{target}/debug/shipgate.wasm")).unwrap();
+    assert_eq!(component, "component\n");
+}
+
+#[test]
+fn what_the_sandbox_needs_is_named() {
+    let sandbox = Sandbox::new();
+    for program in ["bash", "mktemp"] {
+        let link = sandbox.path().join("bin").join(program);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(format!("/usr/bin/{program}"), link).unwrap();
+    }
+    let path = sandbox.path().join("bin");
+    let runner = Runner::new(&sandbox)
+        .with("binary", "")
+        .with("sandbox", "true")
+        .env("PATH", path.to_str().unwrap());
+    let output = runner.step("binary").finish().expect(1);
+    assert!(
+        output.stdout.contains("clang is not on this runner's PATH"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn a_sandboxed_run_is_asked_for_by_a_flag() {
+    let (_, arguments) = recorded(&[("sandbox", "true"), ("report-dir", "r")]);
+    assert_eq!(
+        arguments,
+        [
+            "run",
+            "--color=auto",
+            "--report=r",
+            "--sandbox",
+            "pipeline.yml"
+        ]
+    );
+}
+
+#[test]
 fn a_build_that_fails_closes_its_group_and_says_so() {
     let sandbox = Sandbox::new();
     program(

@@ -1,14 +1,15 @@
 //! The program as a component, under the launcher and under the stock runtime.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use super::{Output, Sandbox, tool};
+use super::{Output, Running, Sandbox, tool};
 
 /// What runs the component.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Runtime {
-    /// The launcher of `wasm/`: only the hosts that are granted, and all exit codes.
+    /// The launcher of `wasm/`, with the grants that it derives.
     Launcher,
     /// The stock `wasmtime`: the whole network, and WASI's two exit codes.
     Stock,
@@ -18,47 +19,12 @@ impl Runtime {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Launcher, Self::Stock];
 
-    /// Runs the component with the sandbox's folder, and with the network towards these hosts.
-    pub fn run(self, sandbox: &Sandbox, hosts: &[&str], arguments: &[&str]) -> Output {
-        let component = built(
-            "wasm32-wasip2/debug/shipgate.wasm",
-            "--target wasm32-wasip2",
-        );
-        let folder = sandbox.path().display();
-        let mut command = match self {
-            Self::Launcher => {
-                let mut command =
-                    Command::new(built("debug/shipgate-wasm", "--package shipgate-wasm"));
-                command.arg("--component").arg(&component);
-                command.args(hosts.iter().flat_map(|host| ["--allow-host", host]));
-                command.args(["--env", "HOME", "--env", "XDG_CACHE_HOME"]);
-                command
-            }
-            Self::Stock => {
-                let mut command = Command::new(tool("wasmtime"));
-                command.args(["run", "-S", "inherit-network", "-S", "allow-ip-name-lookup"]);
-                command
-                    .arg("--env")
-                    .arg(format!("HOME={}", sandbox.home().display()));
-                command
-                    .arg("--env")
-                    .arg(format!("XDG_CACHE_HOME={folder}/cache"));
-                command
-            }
-        };
-        // Under its own name for the cache, and as the working folder for what a pipeline names.
-        command.args([
-            "--dir",
-            &format!("{folder}::{folder}"),
-            "--dir",
-            &format!("{folder}::."),
-        ]);
+    /// Runs the component with a command of shipgate in the sandbox's folder.
+    pub fn run(self, sandbox: &Sandbox, arguments: &[&str]) -> Output {
         match self {
-            Self::Launcher => command.arg("--"),
-            Self::Stock => command.arg(&component),
-        };
-        command.args(arguments);
-        sandbox.start_command(command).finish()
+            Self::Launcher => sandbox.caged(arguments),
+            Self::Stock => stock(sandbox, arguments),
+        }
     }
 
     /// Returns what is left of an exit code outside.
@@ -68,6 +34,126 @@ impl Runtime {
             Self::Stock => code.min(1),
         }
     }
+}
+
+fn stock(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    let folder = sandbox.path().display();
+    let mut command = Command::new(tool("wasmtime"));
+    command.args(["run", "-S", "inherit-network", "-S", "allow-ip-name-lookup"]);
+    let home = format!("HOME={}", sandbox.home().display());
+    let cache = format!("XDG_CACHE_HOME={folder}/cache");
+    command.args(["--env", &home, "--env", &cache]);
+    // Under its own name for the cache, and as the working folder for what a pipeline names.
+    let (own, working) = (format!("{folder}::{folder}"), format!("{folder}::."));
+    command.args(["--dir", &own, "--dir", &working]);
+    command.arg(component()).args(arguments);
+    sandbox.start_command(command).finish()
+}
+
+impl Sandbox {
+    /// Runs a command of shipgate under the launcher, to its end.
+    pub fn caged(&self, arguments: &[&str]) -> Output {
+        self.start_caged(arguments).finish()
+    }
+
+    /// Starts a command of shipgate under the launcher, by `--sandbox`.
+    pub fn start_caged(&self, arguments: &[&str]) -> Running {
+        warm();
+        let mut command = self.with_variables(Path::new(env!("CARGO_BIN_EXE_shipgate")));
+        command.args(arguments).arg("--sandbox");
+        command.arg("--launcher").arg(launcher());
+        command.arg("--component").arg(component());
+        self.start_command(command)
+    }
+
+    /// Runs the launcher itself, to its end.
+    pub fn launch(&self, arguments: &[&str]) -> Output {
+        self.start_launcher(arguments).finish()
+    }
+
+    /// Starts the launcher itself.
+    pub fn start_launcher(&self, arguments: &[&str]) -> Running {
+        let mut command = self.with_variables(&launcher());
+        command.args(arguments);
+        self.start_command(command)
+    }
+
+    /// Runs a line of shell, to its end.
+    pub fn launch_line(&self, line: &str) -> Output {
+        let mut command = self.with_variables(Path::new("sh"));
+        command.args(["-c", line]);
+        self.start_command(command).finish()
+    }
+
+    /// Compiled components are kept for all tests, everything else is this sandbox's own. `env` becomes
+    /// the program, so that signals reach it.
+    fn with_variables(&self, program: &Path) -> Command {
+        let kept = |name: &str| kept().join(name).display().to_string();
+        let mut command = Command::new("env");
+        command
+            .arg(format!("XDG_CACHE_HOME={}", kept("cache")))
+            .arg(format!("XDG_STATE_HOME={}", kept("state")))
+            .arg(format!("SHIPGATE_CACHE={}", self.cache().display()))
+            .arg(program);
+        command
+    }
+}
+
+/// Returns a component that tries what it must not be able to do: see `hostile/attempts.rs`.
+pub fn hostile() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/harness/hostile/attempts.rs"
+        );
+        let built = kept().join("hostile.wasm");
+        std::fs::create_dir_all(kept()).unwrap();
+        let status = Command::new("rustc")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["--edition", "2024", "--target", "wasm32-wasip2", "-O"])
+            .args(["-C", "strip=symbols", "-o"])
+            .arg(&built)
+            .arg(source)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{source} does not compile");
+        built
+    })
+}
+
+/// Returns the launcher.
+pub fn launcher() -> PathBuf {
+    built("debug/shipgate-wasm", "--package shipgate-wasm")
+}
+
+/// Returns the component.
+pub fn component() -> PathBuf {
+    built(
+        "wasm32-wasip2/debug/shipgate.wasm",
+        "--target wasm32-wasip2",
+    )
+}
+
+/// Compiles the component once: unoptimised it takes most of a minute.
+fn warm() {
+    static WARM: OnceLock<()> = OnceLock::new();
+    WARM.get_or_init(|| {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            "p.yml",
+            "version: 1\nsteps:\n  - check: {registry: \"a.example\"}\n",
+        );
+        let component = component();
+        let component = component.to_str().unwrap();
+        let output = sandbox.launch(&["validate", "p.yml", "--component", component]);
+        output.expect(0);
+    });
+}
+
+/// Where what is slow to make is kept from run to run.
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("launcher")
 }
 
 /// Returns a file of the build folder that `tests/run` made.

@@ -200,6 +200,12 @@ impl Running {
         keys.flush().unwrap();
     }
 
+    /// Waits until standard error holds a text.
+    pub fn wait_for_stderr(&mut self, text: &str) {
+        self.process
+            .wait_for(text, |log| log.contains(text).then_some(()));
+    }
+
     /// Says whether it ends within `limit`.
     pub fn ends_within(&mut self, limit: Duration) -> bool {
         self.process.ended_within(limit).is_some()

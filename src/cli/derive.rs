@@ -1,0 +1,88 @@
+//! What the launcher grants: read off the document by the same code that plans and runs it.
+
+use std::time::Duration;
+
+use super::args::RunArgs;
+use super::clients::Access;
+use super::pipeline::{Opened, open};
+use super::playground::Stage;
+use super::session::Session;
+use crate::engine::grants::Grants;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+use crate::pipeline::PlaygroundNames;
+
+/// What a run takes beyond its steps: reading, reports, the end of what was cancelled.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// A pipeline as the launcher has to know it. Its playground runs until it is closed.
+pub struct Derived {
+    opened: Opened,
+}
+
+/// Reads a pipeline and finds out what a run of it may touch. Nothing is asked of the network, and
+/// nothing is written but what is left behind where it can't be read. `command` is `run` or `plan`.
+///
+/// # Errors
+/// The exit code, once what was wrong has been told; or what is still to be told.
+pub async fn derive(
+    arguments: &RunArgs,
+    command: &str,
+    session: &mut Session,
+) -> Result<Result<Derived, ExitCode>, Failure> {
+    session.is_reader = true;
+    match open(arguments, Access::Look, session).await {
+        Ok(Some(opened)) => Ok(Ok(Derived { opened })),
+        refused => session
+            .leave_unopened(refused.err(), arguments, command)
+            .map(Err),
+    }
+}
+
+/// Leaves behind what a run leaves that was refused before it began: its report, and what CI systems
+/// read. Returns the failure with the exit code that this comes to.
+#[must_use]
+pub fn refused(failure: Failure, arguments: &RunArgs, command: &str, session: &Session) -> Failure {
+    let left = session.leave_unopened(Some(failure.clone()), arguments, command);
+    left.err().unwrap_or(failure)
+}
+
+impl Derived {
+    /// Returns what the document, its steps and the flags may touch.
+    #[must_use]
+    pub const fn grants(&self) -> &Grants {
+        &self.opened.grants
+    }
+
+    /// Returns the cache folder, as the grants name it.
+    #[must_use]
+    pub fn cache(&self) -> String {
+        self.opened.context.world.cache.root().display().to_string()
+    }
+
+    /// Returns the document's text as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.opened.source.text()
+    }
+
+    /// Returns what the playground offers, if the document asked for one.
+    #[must_use]
+    pub fn playground(&self) -> Option<PlaygroundNames> {
+        self.opened.playground.as_ref().map(Stage::names)
+    }
+
+    /// Returns the longest time that a run can take by the timeouts of its steps.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let tasks = &self.opened.tasks;
+        let lists = [&tasks.steps, &tasks.on_failure, &tasks.finally];
+        let all = lists.into_iter().flatten();
+        all.fold(MARGIN, |sum, task| sum.saturating_add(task.timeout))
+    }
+
+    /// Stops the playground.
+    pub async fn close(self) {
+        self.opened.close().await;
+    }
+}

@@ -1,0 +1,38 @@
+//! What the launcher and the component tell each other, by files in a private folder.
+//!
+//! The launcher makes the folder anew for each run and gives it to the component under [`FOLDER`];
+//! other runtimes have none.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::PlaygroundNames;
+
+/// Where the component sees the folder.
+pub const FOLDER: &str = "/.shipgate-launcher";
+
+/// From the launcher, before the start: a [`Brief`] as JSON.
+pub const BRIEF: &str = "brief.json";
+
+/// From the launcher, at any time: `cancel`, and later perhaps `abort`.
+pub const CANCEL: &str = "cancel";
+
+/// From the component: it is there once [`CANCEL`] is looked for.
+pub const LISTENING: &str = "listening";
+
+/// From the component, at its end: the exit code in decimal digits. WASI 0.2 itself passes on "ok"
+/// and "error" only.
+pub const EXIT_CODE: &str = "exit-code";
+
+/// What the component could not find out by itself.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Brief {
+    /// The folder that relative paths are below, by its name outside.
+    pub working_folder: Option<String>,
+    /// What the machine is called from one start to the next.
+    pub boot: Option<String>,
+    /// The machine's operating system and architecture, by Rust's names: the component's own are WASI's.
+    pub machine: Option<(String, String)>,
+    /// The playground that the launcher hosts.
+    pub playground: Option<PlaygroundNames>,
+}

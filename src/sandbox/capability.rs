@@ -1,0 +1,277 @@
+//! What a step may need of the machine, and who provides it in the sandbox. `docs/sandbox.md` is made of this table.
+
+use crate::engine::grants::Grants;
+use crate::failure::Failure;
+use crate::outcome::ExitCode;
+
+/// Something that a run may need of the machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// Another program, such as a credential helper.
+    ChildProcess,
+    /// The wall clock, and one that only goes on.
+    Clock,
+    /// An exit code other than 0 and 1.
+    ExitCode,
+    /// How much room is left on a disk.
+    FreeSpace,
+    /// Files and folders.
+    File,
+    /// A lock on a file that ends with its process.
+    FileLock,
+    /// A socket that others connect to.
+    Listen,
+    /// The addresses of a host name.
+    Name,
+    /// Random numbers for keys and names.
+    Randomness,
+    /// The wish to end the run.
+    Signal,
+    /// The machine's own store of certificate authorities.
+    SystemRoots,
+    /// A TCP connection to another host.
+    Tcp,
+    /// Work on several processors at once.
+    Thread,
+    /// Encryption of a connection.
+    Tls,
+    /// Datagrams.
+    Udp,
+    /// A Unix socket, such as that of a container engine.
+    UnixSocket,
+    /// Variables of the environment.
+    Variable,
+}
+
+/// Who provides something in the sandbox.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Provider {
+    /// The component itself, by what WASI has.
+    Component,
+    /// The launcher, which does it or checks each use.
+    Launcher,
+    /// Nobody: what can't do without is refused.
+    Nobody,
+}
+
+impl Provider {
+    /// Returns the word for tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Component => "the component",
+            Self::Launcher => "the launcher",
+            Self::Nobody => "not there",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Capability {
+    /// What is needed.
+    pub need: Need,
+    /// The same, for people.
+    pub what: &'static str,
+    /// How it is done natively.
+    pub natively: &'static str,
+    /// Who provides it in the sandbox.
+    pub provider: Provider,
+    /// How, or what happens without.
+    pub how: &'static str,
+}
+
+/// Every need, in the order of the page.
+pub const CAPABILITIES: [Capability; 17] = [
+    row(
+        Need::Tcp,
+        "TCP connections out",
+        "any host; `plan` lists them",
+        Provider::Launcher,
+        "to the addresses of granted hosts, on the granted ports; each connection is checked",
+    ),
+    row(
+        Need::Name,
+        "names of hosts",
+        "the system's resolver",
+        Provider::Launcher,
+        "granted names only; any other is refused before it is looked up",
+    ),
+    row(
+        Need::Tls,
+        "TLS",
+        "rustls",
+        Provider::Component,
+        "rustls, compiled to WebAssembly: the keys stay in the component, and it is slow (below)",
+    ),
+    row(
+        Need::SystemRoots,
+        "the system's certificate authorities",
+        "trusted, beside Mozilla's",
+        Provider::Nobody,
+        "Mozilla's, compiled in, with `net.ca` and `SSL_CERT_FILE`",
+    ),
+    row(
+        Need::File,
+        "files",
+        "as the user may",
+        Provider::Launcher,
+        "copies of the files that are read, and no others; folders that are written, themselves",
+    ),
+    row(
+        Need::FileLock,
+        "file locks",
+        "of the journals of runs",
+        Provider::Nobody,
+        "a journal is watched for 30 s before its run is taken for dead; the cache's own lock is a file that natives and components mind",
+    ),
+    row(
+        Need::FreeSpace,
+        "free space on a disk",
+        "not asked for",
+        Provider::Nobody,
+        "not asked for: a full disk is an error of the write",
+    ),
+    row(
+        Need::Variable,
+        "variables",
+        "those that the document and the front name",
+        Provider::Launcher,
+        "the granted ones, and the list below",
+    ),
+    row(
+        Need::Listen,
+        "listening",
+        "the playground, on 127.0.0.1",
+        Provider::Launcher,
+        "the launcher hosts the playground, and grants its two addresses",
+    ),
+    row(
+        Need::Signal,
+        "signals",
+        "cancel the run",
+        Provider::Launcher,
+        "the launcher passes them on, and ends a component that does not listen",
+    ),
+    row(
+        Need::ExitCode,
+        "exit codes",
+        "the process's own",
+        Provider::Launcher,
+        "by a file in a private folder",
+    ),
+    row(
+        Need::Clock,
+        "clocks",
+        "the system's",
+        Provider::Component,
+        "WASI's: the same clocks",
+    ),
+    row(
+        Need::Randomness,
+        "randomness",
+        "the system's",
+        Provider::Component,
+        "WASI's: the same source",
+    ),
+    row(
+        Need::Thread,
+        "threads",
+        "one for each processor",
+        Provider::Nobody,
+        "one thread does everything, hashing and TLS too",
+    ),
+    row(
+        Need::ChildProcess,
+        "other programs",
+        "credential helpers of Docker's configuration",
+        Provider::Nobody,
+        "a pipeline that needs a login from a credential helper is refused before it runs",
+    ),
+    row(
+        Need::UnixSocket,
+        "Unix sockets",
+        "no step of this version",
+        Provider::Nobody,
+        "no step of this version",
+    ),
+    row(
+        Need::Udp,
+        "UDP, raw sockets",
+        "not used",
+        Provider::Nobody,
+        "not used",
+    ),
+];
+
+const fn row(
+    need: Need,
+    what: &'static str,
+    natively: &'static str,
+    provider: Provider,
+    how: &'static str,
+) -> Capability {
+    Capability {
+        need,
+        what,
+        natively,
+        provider,
+        how,
+    }
+}
+
+/// Returns what a run would need and the sandbox does not have: one failure a thing.
+#[must_use]
+pub fn lacking(grants: &Grants) -> Vec<Failure> {
+    let programs = grants
+        .programs
+        .iter()
+        .filter(|(program, _)| grants.needed.contains(*program))
+        .filter(|_| !is_provided(Need::ChildProcess));
+    programs
+        .map(|(program, reasons)| {
+            let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+            Failure::new(
+                ExitCode::NotGranted,
+                format!("the sandbox runs no other program, and this run needs `{program}`"),
+            )
+            .caused_by(format!("{}: {program} would be asked", reasons.join(", ")))
+            .hinted(
+                "give the registry its login under `registries`, from a secret, or write \
+                 `credentials: []` to go without; or leave --sandbox out",
+            )
+        })
+        .collect()
+}
+
+fn is_provided(need: Need) -> bool {
+    CAPABILITIES
+        .iter()
+        .any(|row| row.need == need && row.provider != Provider::Nobody)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_has_one_row() {
+        for row in CAPABILITIES {
+            let same = CAPABILITIES.iter().filter(|other| other.need == row.need);
+            assert_eq!(same.count(), 1, "{:?}", row.need);
+        }
+    }
+
+    #[test]
+    fn a_helper_is_refused_by_its_name() {
+        let mut grants = Grants::default();
+        grants.program("docker-credential-ecr-login", "credentials for a", true);
+        // A store that is not known to have a login is not missed.
+        grants.program("docker-credential-desktop", "credentials for b", false);
+        let lacking = lacking(&grants);
+        assert_eq!(lacking.len(), 1);
+        assert_eq!(lacking[0].exit, ExitCode::NotGranted);
+        assert!(lacking[0].message.contains("docker-credential-ecr-login"));
+        assert!(super::lacking(&Grants::default()).is_empty());
+    }
+}

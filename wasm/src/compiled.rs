@@ -1,0 +1,374 @@
+//! Compiled components, kept between runs.
+//!
+//! Compiled code is machine code: whoever can change it can do what the launcher can do. So each file
+//! carries a tag (HMAC-SHA-256) made with a key of this user on this machine, which lies outside of
+//! every cache folder, and the very bytes that are loaded are checked against it. A file that was
+//! altered, or that came from another machine with a restored cache, is compiled anew.
+
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use ring::{digest, hmac, rand};
+use shipgate::cli::environment::Environment;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Where a launcher keeps its own files. Neither may be granted to a component.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The folder of compiled components.
+    pub compiled: PathBuf,
+    /// The folder of the key.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// Returns the usual places, by the XDG base directories; nothing where there is no home.
+    pub fn usual(environment: &Environment) -> Option<Self> {
+        let below = |variable: &str, usual: &str| {
+            let named = environment
+                .filled(variable)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute());
+            let home = || environment.filled("HOME").map(PathBuf::from);
+            named.or_else(|| Some(home()?.join(usual)))
+        };
+        Some(Self {
+            compiled: below("XDG_CACHE_HOME", ".cache")?.join("shipgate-wasm/compiled"),
+            state: below("XDG_STATE_HOME", ".local/state")?.join("shipgate-wasm"),
+        })
+    }
+}
+
+/// A component that is ready to run.
+pub struct Loaded {
+    /// The component.
+    pub component: Component,
+    /// What became of the compiled file, if it is worth a word.
+    pub warning: Option<String>,
+}
+
+/// How many compiled components are kept, the newest ones.
+const KEPT: usize = 4;
+/// The name of the key's file.
+const KEY: &str = "compiled.key";
+/// Bytes of a key.
+const KEY_LENGTH: usize = 32;
+/// Bytes of a tag.
+const TAG_LENGTH: usize = 32;
+
+/// Loads a component from its bytes: compiled earlier, or now.
+///
+/// # Errors
+/// The bytes are no component.
+pub fn load(engine: &Engine, bytes: Vec<u8>, places: Option<&Places>) -> wasmtime::Result<Loaded> {
+    let compile = |bytes: &[u8]| Component::new(engine, bytes);
+    let Some(places) = places else {
+        return Ok(Loaded {
+            component: compile(&bytes)?,
+            warning: None,
+        });
+    };
+    let key = match key(&places.state) {
+        Ok(key) => key,
+        Err(error) => {
+            let state = places.state.display();
+            return Ok(Loaded {
+                component: compile(&bytes)?,
+                warning: Some(format!(
+                    "compiled code is not kept: {state} can't be used: {error}"
+                )),
+            });
+        }
+    };
+    let file = places.compiled.join(name(engine, &bytes));
+    let mut warning = None;
+    match read(&file, &key) {
+        Ok(Some(code)) => {
+            // SAFETY: the bytes are exactly those that `tag` was made of by this user's launcher with
+            // this user's key, so they are what `Component::serialize` returned, unaltered; they are
+            // checked in memory, where nobody changes them between the check and here. The engine
+            // itself refuses code of another version or configuration.
+            #[expect(unsafe_code, reason = "argued above")]
+            let component = unsafe { Component::deserialize(engine, &code[TAG_LENGTH..]) };
+            // What another build of this version compiled is refused there, and compiled anew here.
+            if let Ok(component) = component {
+                return Ok(Loaded {
+                    component,
+                    warning: None,
+                });
+            }
+        }
+        Ok(None) => {}
+        Err(reason) => {
+            let file = file.display();
+            warning = Some(format!("{file} is not used and compiled anew: {reason}"));
+        }
+    }
+    let component = compile(&bytes)?;
+    if let Err(error) = write(&file, &component.serialize()?, &key) {
+        let folder = places.compiled.display();
+        warning.get_or_insert(format!("compiled code is not kept in {folder}: {error}"));
+    }
+    Ok(Loaded { component, warning })
+}
+
+/// Returns the file name of a compiled component: what it was made of, and for which engine.
+fn name(engine: &Engine, bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let hex: String = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{hex}-{:016x}.cwasm", hasher.finish())
+}
+
+/// Reads compiled code behind its tag, which was checked. Nothing comes back if there is none.
+///
+/// # Errors
+/// The file is not what this launcher wrote.
+fn read(file: &Path, key: &hmac::Key) -> Result<Option<Vec<u8>>, String> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let Some((tag, code)) = bytes.split_at_checked(TAG_LENGTH) else {
+        return Err("it is cut short".to_owned());
+    };
+    hmac::verify(key, &named(file, code), tag).map_err(|_| {
+        "it was altered, or was not compiled by this user on this machine".to_owned()
+    })?;
+    Ok(Some(bytes))
+}
+
+/// Returns what is tagged: the digest of compiled code and its name, since code of one component is
+/// none of another's.
+fn named(file: &Path, code: &[u8]) -> Vec<u8> {
+    let digest = digest::digest(&digest::SHA256, code);
+    let name = file.file_name().unwrap_or_default();
+    [digest.as_ref(), name.as_encoded_bytes()].concat()
+}
+
+/// Writes compiled code with its tag, whole or not at all, and removes the oldest of many.
+fn write(file: &Path, code: &[u8], key: &hmac::Key) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    private_folder(folder)?;
+    let mut part = tempfile::Builder::new()
+        .suffix(".part")
+        .tempfile_in(folder)?;
+    part.write_all(hmac::sign(key, &named(file, code)).as_ref())?;
+    part.write_all(code)?;
+    part.persist(file).map_err(|error| error.error)?;
+    prune(folder)
+}
+
+fn prune(folder: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|end| end == "cwasm") {
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    files.sort();
+    let surplus = files.len().saturating_sub(KEPT);
+    for (_, path) in files.into_iter().take(surplus) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Returns the key of this user on this machine, made at the first need.
+fn key(folder: &Path) -> io::Result<hmac::Key> {
+    private_folder(folder)?;
+    let path = folder.join(KEY);
+    let bytes = match fs::File::open(&path) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(KEY_LENGTH as u64 + 1).read_to_end(&mut bytes)?;
+            bytes
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => new_key(folder, &path)?,
+        Err(error) => return Err(error),
+    };
+    private(&path, folder)?;
+    if bytes.len() != KEY_LENGTH {
+        return Err(io::Error::other(format!(
+            "{} is no key; remove it",
+            path.display()
+        )));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+fn new_key(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; KEY_LENGTH];
+    rand::SecureRandom::fill(&rand::SystemRandom::new(), &mut bytes)
+        .map_err(|_| io::Error::other("the system has no random numbers"))?;
+    let mut part = tempfile::NamedTempFile::new_in(folder)?;
+    part.write_all(&bytes)?;
+    match part.persist_noclobber(path) {
+        Ok(_) => Ok(bytes),
+        // Another launcher was faster: its key is the key.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => fs::read(path),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Makes a folder that nobody else can look into, and refuses one that others own or can change.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    private(folder, folder)
+}
+
+/// Refuses what others than this user own, or may change.
+#[cfg(unix)]
+fn private(path: &Path, folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.file_type().is_symlink() {
+        return Err(io::Error::other(format!("{} is a link", path.display())));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        let cause = format!("{} is open to other users: chmod go= it", path.display());
+        return Err(io::Error::other(cause));
+    }
+    // A file that was just made tells who we are.
+    let ours = tempfile::NamedTempFile::new_in(folder)?;
+    if metadata.uid() != ours.as_file().metadata()?.uid() {
+        let cause = format!("{} belongs to another user", path.display());
+        return Err(io::Error::other(cause));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component: it has nothing in it.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    struct Home(tempfile::TempDir);
+
+    impl Home {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn places(&self) -> Places {
+            Places {
+                compiled: self.0.path().join("cache/compiled"),
+                state: self.0.path().join("state"),
+            }
+        }
+
+        fn file(&self) -> PathBuf {
+            let mut files = fs::read_dir(self.places().compiled).unwrap();
+            files.next().unwrap().unwrap().path()
+        }
+    }
+
+    fn load(engine: &Engine, home: &Home) -> Option<String> {
+        super::load(engine, EMPTY.to_vec(), Some(&home.places()))
+            .unwrap()
+            .warning
+    }
+
+    #[test]
+    fn what_was_compiled_is_used_again() {
+        let (engine, home) = (Engine::default(), Home::new());
+        assert_eq!(load(&engine, &home), None);
+        let before = fs::metadata(home.file()).unwrap().modified().unwrap();
+        assert_eq!(load(&engine, &home), None);
+        let after = fs::metadata(home.file()).unwrap().modified().unwrap();
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn any_flipped_byte_is_found() {
+        let (engine, home) = (Engine::default(), Home::new());
+        load(&engine, &home);
+        let key = key(&home.places().state).unwrap();
+        let good = fs::read(home.file()).unwrap();
+        assert!(read(&home.file(), &key).unwrap().is_some());
+        let mut seed = 0x5eed_u64;
+        for round in 0..100 {
+            // A linear congruential generator: the same 100 places in each run of the test.
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let place = (seed >> 33) as usize % good.len();
+            let mut bad = good.clone();
+            bad[place] ^= 1 << (round % 8);
+            fs::write(home.file(), &bad).unwrap();
+            assert!(read(&home.file(), &key).is_err(), "byte {place}");
+        }
+        // It is compiled anew, said, and good afterwards.
+        assert!(load(&engine, &home).unwrap().contains("altered"));
+        assert_eq!(fs::read(home.file()).unwrap().len(), good.len());
+        assert_eq!(load(&engine, &home), None);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_or_from_another_machine_is_not_used() {
+        let (engine, home, other) = (Engine::default(), Home::new(), Home::new());
+        load(&engine, &home);
+        load(&engine, &other);
+        fs::copy(other.file(), home.file()).unwrap();
+        assert!(load(&engine, &home).unwrap().contains("this machine"));
+        fs::remove_file(home.file()).unwrap();
+        load(&engine, &home);
+        // Code under the name of another component is not its code.
+        let key = key(&home.places().state).unwrap();
+        let renamed = home.0.path().join("another.cwasm");
+        fs::copy(home.file(), &renamed).unwrap();
+        assert!(read(&renamed, &key).is_err());
+        fs::write(home.file(), "short").unwrap();
+        assert!(load(&engine, &home).unwrap().contains("cut short"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (engine, home) = (Engine::default(), Home::new());
+        load(&engine, &home);
+        let key = home.places().state.join(KEY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(load(&engine, &home).unwrap().contains("open to other"));
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..7 {
+            fs::write(folder.path().join(format!("{number}.cwasm")), "").unwrap();
+        }
+        prune(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
+    }
+
+    #[test]
+    fn what_is_no_component_is_an_error() {
+        let (engine, home) = (Engine::default(), Home::new());
+        assert!(super::load(&engine, b"nonsense".to_vec(), Some(&home.places())).is_err());
+        assert!(super::load(&engine, b"nonsense".to_vec(), None).is_err());
+    }
+}

@@ -1,0 +1,390 @@
+//! From the command line to an exit code: what is asked for, what it needs, what is refused, the run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use shipgate::cli::args::{Cli, Command, RunArgs, ValidateArgs};
+use shipgate::cli::derive::{self, Derived, derive};
+use shipgate::cli::environment::Environment;
+use shipgate::cli::hosted::Brief;
+use shipgate::cli::sandbox_args::SandboxArgs;
+use shipgate::cli::session::Session;
+use shipgate::cli::{machine, outputs};
+use shipgate::engine::Urgency;
+use shipgate::engine::grants::Grants;
+use shipgate::failure::Failure;
+use shipgate::outcome::ExitCode;
+use shipgate::pipeline::{Diagnostic, Source};
+use shipgate::sandbox::{Policy, capability};
+
+use crate::arguments::{Line, Raw};
+use crate::bounds::Bounds;
+use crate::cage::{Cage, Purpose};
+use crate::compiled::{self, Places};
+use crate::component::{self, Run, Stdin};
+use crate::stage::Stage;
+use crate::table::table;
+use crate::{exit, failure};
+
+/// How long a command may take whose steps are not known.
+const RAW_TIME: Duration = Duration::from_secs(3600);
+/// How long it may take to check documents.
+const VALIDATE_TIME: Duration = Duration::from_secs(60);
+
+/// Does what the command line asks for, and returns the exit code.
+pub fn launch(line: Line) -> u8 {
+    let talk = match &line {
+        Line::Command(cli, _) => cli.talk_settled(),
+        Line::Raw(raw) => raw.talk.clone(),
+    };
+    let mut session = Session::new(&talk, Environment::of_process());
+    // Two more threads, for time and the playground: the component has the one that waits here.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&session, &failure::host(error)),
+    };
+    let ended = runtime.block_on(async {
+        match line {
+            Line::Command(cli, words) => command(&cli, words, &mut session).await,
+            Line::Raw(raw) => by_hand(&raw, &session).await,
+        }
+    });
+    // Compiling may still be under way when a run is cancelled.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|failure| told(&session, &failure))
+}
+
+fn told(session: &Session, failure: &Failure) -> u8 {
+    session.printer.failure(failure);
+    failure.exit.code()
+}
+
+/// Runs a command of shipgate with the grants that its documents come to.
+async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Result<u8, Failure> {
+    let (Some(sandbox), Some(asked)) = (cli.sandbox(), Asked::of(cli)) else {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "the launcher derives grants for `run`, `plan` and `validate` only",
+        )
+        .hinted("give other commands their grants by hand: `shipgate-wasm --dir … -- COMMAND …`"));
+    };
+    let words = words.into_iter().map(|word| {
+        word.into_string().map_err(|word| {
+            failure::not_text(format!("can't hand over {}", word.to_string_lossy()))
+        })
+    });
+    let arguments = words.collect::<Result<Vec<_>, _>>()?;
+    let mut cage = cage(session)?;
+    let policy = policy(sandbox)?;
+    match asked {
+        Asked::Validate(validate) => {
+            session.mind_signals()?;
+            let mut grants = Grants::default();
+            for path in validate.pipelines.iter().filter(|path| !is_stdin(path)) {
+                grants.read(path.display().to_string(), "pipeline");
+            }
+            if let Some(folder) = &validate.report {
+                grants.write(folder.display().to_string(), "report");
+            }
+            outputs::grant(&mut grants, &session.environment);
+            cage.add(&grants, &Purpose::Run, &session.environment);
+            let task = Task {
+                bounds: Bounds::new(sandbox, VALIDATE_TIME),
+                arguments,
+                sandbox,
+                stdin: stdin_of(&validate.pipelines),
+                brief: Brief::default(),
+                document: None,
+            };
+            perform(task, cage, &policy, session).await
+        }
+        Asked::Run(run) | Asked::Plan(run) => {
+            let command = if matches!(asked, Asked::Run(_)) {
+                "run"
+            } else {
+                "plan"
+            };
+            let derived = match derive(run, command, session).await? {
+                Ok(derived) => derived,
+                // What is wrong with it has been told.
+                Err(exit) => return Ok(exit.code()),
+            };
+            let purpose = match asked {
+                Asked::Plan(_) => Purpose::Look {
+                    cache: derived.cache(),
+                },
+                _ => Purpose::Run,
+            };
+            let task = task(&derived, run, arguments, sandbox);
+            let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
+            derived.close().await;
+            ended.map_err(|failure| match failure.exit {
+                ExitCode::NotGranted => derive::refused(failure, run, command, session),
+                _ => failure,
+            })
+        }
+    }
+}
+
+fn task<'a>(
+    derived: &Derived,
+    run: &RunArgs,
+    arguments: Vec<String>,
+    sandbox: &'a SandboxArgs,
+) -> Task<'a> {
+    let path = run.pipeline.clone().unwrap_or_default();
+    let text = derived.text().to_owned();
+    let (stdin, document) = if is_stdin(&path) {
+        (Stdin::Text(text), None)
+    } else {
+        (Stdin::Nothing, Some((path, text)))
+    };
+    Task {
+        bounds: Bounds::new(sandbox, derived.longest()),
+        arguments,
+        sandbox,
+        stdin,
+        brief: Brief {
+            playground: derived.playground(),
+            ..Brief::default()
+        },
+        document,
+    }
+}
+
+async fn pipeline(
+    derived: &Derived,
+    purpose: &Purpose,
+    task: Task<'_>,
+    mut cage: Cage,
+    policy: &Policy,
+    session: &Session,
+) -> Result<u8, Failure> {
+    refuse(capability::lacking(derived.grants()), session)?;
+    let mut grants: Grants = derived.grants().clone();
+    // Standard input is no file.
+    grants.read.remove("-");
+    cage.add(&grants, purpose, &session.environment);
+    perform(task, cage, policy, session).await
+}
+
+/// Runs any command with the grants that were given by hand.
+async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
+    session.mind_signals()?;
+    let policy = policy(&raw.sandbox)?;
+    let task = Task {
+        bounds: Bounds::new(&raw.sandbox, RAW_TIME),
+        arguments: raw.arguments.clone(),
+        sandbox: &raw.sandbox,
+        stdin: Stdin::Inherited,
+        // What is given by hand has the names that it is given by hand.
+        brief: Brief::default(),
+        document: None,
+    };
+    let mut cage = cage(session)?;
+    cage.front.clear();
+    perform_named(task, cage, &policy, session, false).await
+}
+
+/// What the launcher derives grants for.
+enum Asked<'a> {
+    Plan(&'a RunArgs),
+    Run(&'a RunArgs),
+    Validate(&'a ValidateArgs),
+}
+
+impl<'a> Asked<'a> {
+    fn of(cli: &'a Cli) -> Option<Self> {
+        match &cli.command {
+            None => Some(Self::Run(&cli.run)),
+            Some(Command::Run(run)) => Some(Self::Run(run)),
+            Some(Command::Plan(run)) => Some(Self::Plan(run)),
+            Some(Command::Validate(validate)) => Some(Self::Validate(validate)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// One run of the component.
+struct Task<'a> {
+    sandbox: &'a SandboxArgs,
+    bounds: Bounds,
+    arguments: Vec<String>,
+    stdin: Stdin,
+    brief: Brief,
+    /// The document's path and text as they were read: what grants were derived from is what runs.
+    document: Option<(PathBuf, String)>,
+}
+
+async fn perform(
+    task: Task<'_>,
+    cage: Cage,
+    policy: &Policy,
+    session: &Session,
+) -> Result<u8, Failure> {
+    perform_named(task, cage, policy, session, true).await
+}
+
+/// Refuses, grants, loads and runs. `named` says whether files have the names inside that they have
+/// outside.
+async fn perform_named(
+    task: Task<'_>,
+    mut cage: Cage,
+    policy: &Policy,
+    session: &Session,
+    named: bool,
+) -> Result<u8, Failure> {
+    cage.add_by_hand(task.sandbox);
+    cage.without_denied_front(policy);
+    refuse(cage.denied(policy), session)?;
+    let places = Places::usual(&session.environment);
+    for own in places.iter().flat_map(|it| [&it.compiled, &it.state]) {
+        if let Some(failure) = cage.opens(own) {
+            return Err(failure);
+        }
+    }
+    let shown = table(&cage, &task.bounds, &session.environment);
+    session.printer.note(&shown);
+    cage.make_folders()?;
+    let stage = stage(&task, &cage, named, session)?;
+    let path = component_path(task.sandbox.component.clone())?;
+    let loaded = tokio::select! {
+        biased;
+        () = session.cancel.reached(Urgency::Cancel) => {
+            return Err(Failure::new(ExitCode::Cancelled, "cancelled before the component began"));
+        }
+        loaded = load(path.clone(), places) => loaded?,
+    };
+    if let Some(warning) = &loaded.warning {
+        session.printer.warning(warning, None);
+    }
+    let ended = component::run(Run {
+        component: &loaded.component,
+        path: &path,
+        cage: &cage,
+        stage: &stage,
+        bounds: task.bounds,
+        arguments: task.arguments,
+        stdin: task.stdin,
+        cancel: session.cancel.clone(),
+    })
+    .await;
+    let mut code = match ended {
+        Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
+        Err(failure) => told(session, &failure),
+    };
+    for failure in stage.carry_out() {
+        let unwritten = told(session, &failure);
+        if code == ExitCode::Done.code() {
+            code = unwritten;
+        }
+    }
+    Ok(code)
+}
+
+fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result<Stage, Failure> {
+    let mut stage = Stage::new(&cage.working_folder).map_err(failure::host)?;
+    let brief = Brief {
+        working_folder: named.then(|| cage.working_folder.display().to_string()),
+        boot: machine::boot(&session.environment).filter(|_| named),
+        machine: Some((
+            std::env::consts::OS.to_owned(),
+            std::env::consts::ARCH.to_owned(),
+        )),
+        ..task.brief.clone()
+    };
+    stage.brief(&brief).map_err(failure::host)?;
+    for (path, _) in &cage.files {
+        stage.copy(&cage.working_folder.join(path))?;
+    }
+    if let Some((path, text)) = &task.document {
+        stage.put(&cage.working_folder.join(path), text)?;
+    }
+    for (path, _, how) in &cage.carried {
+        stage.carry(&cage.working_folder.join(path), *how)?;
+    }
+    Ok(stage)
+}
+
+/// Reads and compiles the component on a thread of its own: a signal must not have to wait for it.
+async fn load(path: PathBuf, places: Option<Places>) -> Result<compiled::Loaded, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
+    let loading = tokio::task::spawn_blocking(move || {
+        let bytes = std::fs::read(&path).map_err(|error| failure::component(&path, error))?;
+        let engine = component::engine().map_err(failure::host)?;
+        compiled::load(&engine, bytes, places.as_ref())
+            .map_err(|error| failure::compile(&path, &error))
+    });
+    loading.await.map_err(failure::host)?
+}
+
+fn cage(session: &Session) -> Result<Cage, Failure> {
+    let folder = std::env::current_dir().map_err(failure::host)?;
+    Ok(Cage::new(folder, &session.environment))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn stdin_of(pipelines: &[PathBuf]) -> Stdin {
+    if pipelines.iter().any(|path| is_stdin(path)) {
+        Stdin::Inherited
+    } else {
+        Stdin::Nothing
+    }
+}
+
+/// Tells all refusals but the last, and returns that one as the failure of the run.
+fn refuse(mut refusals: Vec<Failure>, session: &Session) -> Result<(), Failure> {
+    let Some(last) = refusals.pop() else {
+        return Ok(());
+    };
+    for refusal in &refusals {
+        session.printer.failure(refusal);
+    }
+    Err(last)
+}
+
+fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
+    let mut policy = Policy::default();
+    policy.deny(sandbox.deny.iter().cloned());
+    for path in &sandbox.policy {
+        let name = path.display().to_string();
+        let unusable = |causes: Vec<Diagnostic>| {
+            let message = format!("the policy {name} can't be used");
+            let failure = Failure::new(ExitCode::Usage, message);
+            let failure = causes.iter().fold(failure, |failure, cause| {
+                failure.caused_by(cause.to_string())
+            });
+            failure.hinted("docs/sandbox.md describes what a policy says")
+        };
+        let bytes = std::fs::read(path).map_err(|error| {
+            Failure::new(ExitCode::Usage, format!("the policy {name} can't be read"))
+                .caused_by(error.to_string())
+                .hinted("without it nothing is run: check the path")
+        })?;
+        let source = Source::from_bytes(&name, &bytes).map_err(|found| unusable(vec![found]))?;
+        policy.add_file(&source).map_err(unusable)?;
+    }
+    Ok(policy)
+}
+
+/// Returns the component: the one that was named, or the one beside this program.
+fn component_path(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|program| program.with_file_name("shipgate.wasm"));
+    match beside {
+        Some(path) if path.exists() => Ok(path),
+        looked_at => Err(failure::no_component(looked_at.as_deref())),
+    }
+}
