@@ -96,6 +96,7 @@ fn the_notice_of_a_killed_run_names_the_digest_and_the_state() {
         .replace("on: [always]", message);
     crash.sandbox.write("p.yml", document);
     let crash = crash.killed();
+    let address = registry.address().to_owned();
     drop(registry);
     let finished = crash.sandbox.run(["finish"]).expect(0);
     finished
@@ -111,6 +112,14 @@ fn the_notice_of_a_killed_run_names_the_digest_and_the_state() {
     let report = report(&crash.sandbox);
     assert_eq!(report["run"], notice["run"]);
     assert_eq!(report["images"][0]["digest"], image.digest());
+    // What the run had asked of the registry, and the notice besides.
+    let hosts = report["requests"]["hosts"].as_array().unwrap();
+    let registry = hosts.iter().find(|host| host["host"] == address.as_str());
+    assert!(
+        registry.unwrap()["requests"].as_u64() > Some(1),
+        "{hosts:?}"
+    );
+    assert!(report["requests"]["total"].as_u64() > Some(2), "{hosts:?}");
     assert_eq!(report["notices"][0]["delivered"], true);
     assert_eq!(leftovers(crash.sandbox.path()), [""; 0]);
 }
