@@ -22,7 +22,7 @@
 //! | [`probe`] | one question, asked once | judge what the answer means |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
 //! | [`sandbox`] | what a component can do, and what a policy takes away | touch anything |
-//! | [`state`] | what outlives a process: the journal of a run | run a step |
+//! | [`state`] | what outlives a process: the journal of a run | know the document, run a step |
 //! | [`step`] | one file a verb | speak a protocol |
 //! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
 
@@ -50,14 +50,19 @@ pub mod trust;
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_map_names_every_module_once() {
+    fn both_maps_name_every_module_once() {
         let source = include_str!("lib.rs");
+        let page = include_str!("../docs/architecture.md");
         let declared = source
             .lines()
             .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
         for module in declared {
             let row = format!("//! | [`{module}`] |");
             assert_eq!(source.matches(&row).count(), 1, "{module}");
+            let places = [format!("`src/{module}/`"), format!("`src/{module}.rs`")];
+            let rows = page.lines().filter(|line| line.starts_with('|'));
+            let named = rows.filter(|row| places.iter().any(|place| row.contains(place)));
+            assert_eq!(named.count(), 1, "{module} in docs/architecture.md");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::report::inert::inert_lines;
 #[must_use]
 pub fn main() -> process::ExitCode {
     let environment = Environment::of_process();
-    let terminal = Terminal::detect(|name| environment.variable(name));
+    let terminal = Terminal::detect(&environment);
     let code = match Cli::try_parse() {
         Ok(cli) => obey(cli, environment),
         Err(error) => {

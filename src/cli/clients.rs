@@ -131,7 +131,7 @@ impl Parts {
 ///
 /// # Errors
 /// The folder is none, or can't be made or used.
-pub fn open_cache(
+fn open_cache(
     named: Option<PathBuf>,
     access: Access,
     environment: &Environment,
@@ -150,6 +150,20 @@ pub fn open_cache(
     cache.map_err(|error| {
         let message = format!("the cache in {} can't be used", folder.display());
         Failure::explained(ExitCode::PreloadFailed, message, &error)
+    })
+}
+
+/// Opens the cache to look at what is there.
+///
+/// # Errors
+/// As [`open_cache`]. None of them is a failure to preload: nothing was to be fetched.
+pub fn view_cache(named: Option<PathBuf>, environment: &Environment) -> Result<Cache, Failure> {
+    open_cache(named, Access::Look, environment).map_err(|failure| match failure.exit {
+        ExitCode::PreloadFailed => Failure {
+            exit: ExitCode::Unexpected,
+            ..failure
+        },
+        _ => failure,
     })
 }
 

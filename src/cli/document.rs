@@ -127,7 +127,7 @@ pub fn finding(diagnostic: &Diagnostic) -> Finding {
     let label = format!("{}: ", diagnostic.severity);
     Finding {
         level,
-        sort: DiagnosticReport::from(diagnostic).kind,
+        kind: DiagnosticReport::from(diagnostic).kind,
         file: diagnostic.file.clone(),
         extent,
         text: text.strip_prefix(&label).unwrap_or(&text).to_owned(),

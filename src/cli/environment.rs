@@ -91,6 +91,18 @@ impl Environment {
         folder.map(|folder| folder.join("config.json"))
     }
 
+    /// Says whether GitHub Actions runs this process, or something that says so.
+    #[must_use]
+    pub fn in_github(&self) -> bool {
+        self.filled("GITHUB_ACTIONS").as_deref() == Some("true")
+    }
+
+    /// Says whether GitLab CI runs this process, or something that says so.
+    #[must_use]
+    pub fn in_gitlab(&self) -> bool {
+        self.filled("GITLAB_CI").as_deref() == Some("true")
+    }
+
     /// Returns where the command stands and where the root of its repository is.
     #[must_use]
     pub fn roots(&self) -> Roots {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::{FinishArgs, RunArgs, StoreArgs};
-use super::clients::{Access, open_cache};
+use super::clients::{Access, view_cache};
 use super::document::{self, document};
 use super::machine;
 use super::outputs::Wanted;
@@ -35,15 +35,7 @@ const TOO_OLD: Duration = Duration::from_secs(24 * 60 * 60);
 /// The cache can't be read, or holds no run of the id that was given. What can't be finished is told,
 /// and is an exit code.
 pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<ExitCode, Failure> {
-    let cache = open_cache(arguments.cache.clone(), Access::Look, &session.environment);
-    // Nothing was to be fetched.
-    let cache = cache.map_err(|failure| match failure.exit {
-        ExitCode::PreloadFailed => Failure {
-            exit: ExitCode::Unexpected,
-            ..failure
-        },
-        _ => failure,
-    })?;
+    let cache = view_cache(arguments.cache.clone(), &session.environment)?;
     // Each run goes to the folder that it was begun in.
     let here = machine::folder();
     let absolute = |path: &Path| match &here {

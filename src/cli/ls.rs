@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{CacheLsArgs, Format};
-use super::clients::{Access, open_cache};
+use super::clients::view_cache;
 use super::session::Session;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
@@ -14,15 +14,7 @@ use crate::report::words;
 /// # Errors
 /// The cache can't be read.
 pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<ExitCode, Failure> {
-    let cache = open_cache(arguments.cache.clone(), Access::Look, &session.environment);
-    // Nothing was to be fetched.
-    let cache = cache.map_err(|failure| match failure.exit {
-        ExitCode::PreloadFailed => Failure {
-            exit: ExitCode::Unexpected,
-            ..failure
-        },
-        _ => failure,
-    })?;
+    let cache = view_cache(arguments.cache.clone(), &session.environment)?;
     let entries = cache.list().map_err(|error| {
         let message = format!("the cache in {} can't be read", cache.root().display());
         Failure::explained(ExitCode::Unexpected, message, &error)

@@ -65,7 +65,7 @@ pub fn leave(
         let whole = folder.join(files::REPORT);
         around.folder = around.folder.filter(|_| written.files.contains(&whole));
     }
-    if in_github(environment) {
+    if environment.in_github() {
         left.warnings
             .extend(to_github(&report, &around, mask, environment));
     }
@@ -91,7 +91,7 @@ impl Session {
 
 /// Adds what [`leave`] touches to what a run may touch: variables and files of the CI system that it runs in.
 pub fn grant(grants: &mut Grants, environment: &Environment) {
-    let told: &[&str] = match (in_github(environment), in_gitlab(environment)) {
+    let told: &[&str] = match (environment.in_github(), environment.in_gitlab()) {
         (true, _) => &[
             "GITHUB_ACTIONS",
             "GITHUB_OUTPUT",
@@ -111,20 +111,12 @@ pub fn grant(grants: &mut Grants, environment: &Environment) {
     }
 }
 
-fn in_github(environment: &Environment) -> bool {
-    environment.filled("GITHUB_ACTIONS").as_deref() == Some("true")
-}
-
-fn in_gitlab(environment: &Environment) -> bool {
-    environment.filled("GITLAB_CI").as_deref() == Some("true")
-}
-
 fn surroundings(wanted: &Wanted, environment: &Environment) -> Surroundings {
     Surroundings {
         folder: wanted.report.clone(),
         lock: wanted.lock.clone().filter(|path| path.is_file()),
         roots: environment.roots(),
-        gitlab: in_gitlab(environment).then(|| GitLab {
+        gitlab: environment.in_gitlab().then(|| GitLab {
             job: environment.filled("CI_JOB_URL"),
         }),
         plan: wanted.plan.clone(),

@@ -217,10 +217,7 @@ pub(super) async fn open(
     access: Access,
     session: &mut Session,
 ) -> Result<Option<Opened>, Failure> {
-    let path = arguments
-        .pipeline
-        .as_deref()
-        .unwrap_or(Path::new("pipeline.yml"));
+    let path = path_of(arguments);
     session.reads(path);
     let inputs = document::inputs(&arguments.inputs)?;
     let source = match source(path) {

@@ -56,7 +56,7 @@ impl Session {
     /// Starts to listen for events. Signals are listened for from [`Session::mind_signals`] on.
     #[must_use]
     pub fn new(talk: &TalkArgs, environment: Environment) -> Self {
-        let terminal = Terminal::detect(|name| environment.variable(name));
+        let terminal = Terminal::detect(&environment);
         let roots = environment.roots();
         let files = Arc::new(move |file: &str| roots.file_of_project(file));
         let printer = Arc::new(Printer::new(Decision::new(talk, &terminal), files));

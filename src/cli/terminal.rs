@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use super::environment::Environment;
 use super::streams;
 
 /// Where output goes, and what the environment says about it.
@@ -34,9 +35,9 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Looks at the standard streams and, through `variable`, at the environment.
-    pub fn detect(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let said = |name: &str| variable(name).filter(|value| !value.is_empty());
+    /// Looks at the standard streams and at the environment.
+    pub fn detect(environment: &Environment) -> Self {
+        let said = |name: &str| environment.filled(name);
         let yes = |name: &str| said(name).is_some_and(|value| !is_no(&value));
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .iter()
@@ -48,14 +49,14 @@ impl Terminal {
             stderr_is_terminal: std::io::stderr().is_terminal(),
             ci: ci_shows_colors || yes("CI"),
             ci_shows_colors,
-            github: said("GITHUB_ACTIONS").as_deref() == Some("true"),
-            gitlab: said("GITLAB_CI").as_deref() == Some("true"),
+            github: environment.in_github(),
+            gitlab: environment.in_gitlab(),
             stderr_is_file: streams::stderr_is_file(),
             dumb: said("TERM").is_some_and(|term| term == "dumb"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
-            no_color: variable("NO_COLOR"),
-            force_color: variable("FORCE_COLOR"),
-            clicolor_force: variable("CLICOLOR_FORCE"),
+            no_color: environment.variable("NO_COLOR"),
+            force_color: environment.variable("FORCE_COLOR"),
+            clicolor_force: environment.variable("CLICOLOR_FORCE"),
         }
     }
 }
@@ -71,12 +72,11 @@ pub(super) fn is_no(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     fn detected(variables: &[(&str, &str)]) -> Terminal {
-        Terminal::detect(|name| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        })
+        let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
+        Terminal::detect(&Environment::given(variables, clock))
     }
 
     #[test]

@@ -5,8 +5,8 @@
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// What sort of finding it is, in a word.
-    pub sort: String,
+    /// What kind of finding it is, in a word: `unknown-key`.
+    pub kind: String,
     /// The file as it was named.
     pub file: String,
     /// Where in the file, unless it concerns all of it.

@@ -23,6 +23,8 @@ const PLACES_OF_DOCUMENT: usize = 5;
 const LONGEST: usize = 4_000;
 /// The most findings that the last annotation names.
 const MOST_NAMED: usize = 10;
+/// The most UTF-16 units that it has of each: so they all fit into [`LONGEST`].
+const LONGEST_NAMED: usize = 300;
 /// The most masks: the runner looks for each of them, and for eleven forms of each, in every line of the job.
 const MOST_MASKS: usize = 1_000;
 
@@ -126,7 +128,7 @@ impl Github {
             level: finding.level,
             extent: finding.extent.filter(|_| file.is_some()),
             file,
-            title: format!("shipgate: {}", voice.foreign(&finding.sort)),
+            title: format!("shipgate: {}", voice.foreign(&finding.kind)),
             message,
         };
         let places = match finding.level {
@@ -300,7 +302,7 @@ impl Slots {
 /// Returns the first line of a message.
 fn head(annotation: &Annotation) -> String {
     let line = annotation.message.lines().next().unwrap_or_default();
-    cut(line, 300, "...")
+    cut(line, LONGEST_NAMED, "...")
 }
 
 /// Cuts text to a number of UTF-16 units.

@@ -23,7 +23,7 @@ fn heard(lines: &[Line]) -> Vec<Command> {
 fn error(text: &str) -> Finding {
     Finding {
         level: Level::Error,
-        sort: "unknown-key".into(),
+        kind: "unknown-key".into(),
         file: "p.yml".into(),
         extent: Some(Extent {
             line: 3,

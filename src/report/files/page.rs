@@ -20,6 +20,8 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 pub const FEWEST_BYTES: usize = 128 * 1024;
 /// What is kept free for headings and for the sentences that say what was left out.
 const RESERVE: usize = 64 * 1024;
+/// The most pipeline files that are named below the verdict: `validate` takes any number.
+const FILES: usize = 20;
 
 /// Returns the page. It is smaller than `budget` bytes, of which it needs [`FEWEST_BYTES`].
 #[must_use]
@@ -96,8 +98,12 @@ impl Page<'_> {
         if let Some(reason) = &report.reason {
             rows.push(("reason", self.quote.code(reason)));
         }
-        let files = report.files.iter().take(20);
+        let files = report.files.iter().take(FILES);
         rows.extend(files.map(|file| ("file", self.quote.code(&self.roots.shown(file)))));
+        if let Some(more) = report.files.len().checked_sub(FILES + 1) {
+            let more = words::count(more as u64 + 1, "file", "files");
+            rows.push(("file", format!("{more} more")));
+        }
         if !report.run.is_empty() {
             rows.push(("run", self.quote.code(&report.run)));
         }
@@ -322,7 +328,7 @@ impl Page<'_> {
 
     fn plan(&mut self, plan: Option<&str>) {
         let Some(plan) = plan else { return };
-        let block = self.quote.block(plan.lines());
+        let block = self.quote.whole_block(plan.lines());
         let folded =
             format!("<details>\n<summary>The plan in full</summary>\n\n{block}\n</details>");
         let left = self.block(&folded, "");

@@ -61,11 +61,20 @@ impl<'a> Quote<'a> {
         format!("{fence}{pad}{text}{pad}{fence}")
     }
 
-    /// Returns lines as a block of code of Markdown.
-    ///
-    /// A page may be printed into a log, where a line that begins with `::` is a command.
+    /// Returns lines as a block of code of Markdown, the first ones if there are many.
     #[must_use]
     pub fn block<'t>(self, lines: impl IntoIterator<Item = &'t str>) -> String {
+        self.fenced(lines, LINES)
+    }
+
+    /// Returns lines as a block of code of Markdown, however many they are: nothing bounds it but the page.
+    #[must_use]
+    pub fn whole_block<'t>(self, lines: impl IntoIterator<Item = &'t str>) -> String {
+        self.fenced(lines, usize::MAX)
+    }
+
+    /// A page may be printed into a log, where a line that begins with `::` is a command.
+    fn fenced<'t>(self, lines: impl IntoIterator<Item = &'t str>, most: usize) -> String {
         let mut lines = lines.into_iter().map(|line| {
             let line = self.short(line);
             let indent = line.len() - line.trim_start().len();
@@ -74,7 +83,7 @@ impl<'a> Quote<'a> {
                 None => line,
             }
         });
-        let mut shown: Vec<String> = lines.by_ref().take(LINES).collect();
+        let mut shown: Vec<String> = lines.by_ref().take(most).collect();
         let left = lines.count() as u64;
         if left > 0 {
             shown.push(format!(

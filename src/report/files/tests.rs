@@ -133,6 +133,22 @@ fn a_run_that_could_not_begin_says_why() {
 }
 
 #[test]
+fn a_page_has_the_whole_plan_and_counts_the_files_that_it_does_not_name() {
+    let around = Surroundings {
+        plan: Some((1..=200).map(|step| format!("step {step}\n")).collect()),
+        ..around()
+    };
+    let named = |count: usize| Report {
+        files: (1..=count).map(|file| format!("{file}.yml")).collect(),
+        ..invalid()
+    };
+    let page = |count| page::text(&named(count), &around, &NoMask, page::MOST_BYTES);
+    assert!(page(20).contains("step 1\n") && page(20).contains("\nstep 200\n"));
+    assert!(page(20).contains("| file | `20.yml` |") && !page(20).contains("more |"));
+    assert!(page(23).contains("| file | 3 files more |") && !page(23).contains("`21.yml`"));
+}
+
+#[test]
 fn a_fingerprint_stays_when_lines_are_put_in_above() {
     let prints = |report: &Report| -> Vec<String> {
         let text = quality::text(report, &around().roots, &NoMask).unwrap();

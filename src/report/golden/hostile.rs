@@ -202,7 +202,7 @@ impl Texts {
             .into_iter()
             .map(|level| Finding {
                 level,
-                sort: self.text(),
+                kind: self.text(),
                 file: self.text(),
                 extent: Some(place),
                 text: [self.text(), self.text()].join("\n"),
