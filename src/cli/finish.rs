@@ -57,7 +57,7 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
     session.mind_signals()?;
 
     let mut exit = ExitCode::Done;
-    let mut found = false;
+    let (mut found, mut alone) = (false, false);
     for (run, path) in runs {
         // A signal gives what is left a bounded time, as it does in a run: in a job that is being cancelled
         // it comes the moment this begins. Only a second one by hand means it.
@@ -71,10 +71,28 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
                 session.printer.note(&format!(
                     "run {run} goes on, or is being finished: left alone"
                 ));
+                alone = true;
                 continue;
             }
+            Ok(Claim::Foreign) if !place.named => {
+                let message = format!("the journal of run {run} {FOREIGN}: it is left alone");
+                let hint = foreign(&path);
+                session.printer.warning(&message, Some(&hint));
+                alone = true;
+                continue;
+            }
+            Ok(Claim::Foreign) => {
+                let failure = Failure::new(ExitCode::Unexpected, unfinished(&run))
+                    .caused_by(format!("its journal {FOREIGN}"))
+                    .hinted(foreign(&path));
+                exit = exit.worse(refuse(&failure, session));
+            }
             Ok(Claim::Dead(dead)) => match one(*dead, &place, session).await {
-                Ok(ended) => exit = exit.worse(ended),
+                Ok(Some(ended)) => exit = exit.worse(ended),
+                Ok(None) => {
+                    alone = true;
+                    continue;
+                }
                 Err(failure) => exit = exit.worse(refuse(&failure, session)),
             },
             Err(failure) => exit = exit.worse(refuse(&failure, session)),
@@ -85,9 +103,10 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
             let _ = machine::enter(here);
         }
     }
+    let what = if alone { "nothing else" } else { "nothing" };
     let closing = match (found, exit) {
-        (false, ExitCode::Done) => format!("nothing to finish in {}", place.cache.display()),
-        (_, ExitCode::Done) => format!("nothing is left open, {}", ending(exit)),
+        (false, ExitCode::Done) => format!("{what} to finish in {}", place.cache.display()),
+        (_, ExitCode::Done) => format!("{what} is left open, {}", ending(exit)),
         _ => ending(exit),
     };
     if found {
@@ -156,8 +175,22 @@ fn refuse(failure: &Failure, session: &Session) -> ExitCode {
     failure.exit
 }
 
-/// Finishes one run, and returns what that came to.
-async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCode, Failure> {
+/// What is said of a journal that may not be the user's own.
+const FOREIGN: &str = "belongs to another user, or others may write to it";
+
+fn foreign(journal: &Path) -> String {
+    format!(
+        "whoever writes a journal decides who is told what: call `shipgate finish` as the user of the run, or remove {}",
+        journal.display()
+    )
+}
+
+/// Finishes one run, and returns what that came to, or nothing if it was left alone.
+async fn one(
+    dead: Found,
+    place: &Place,
+    session: &mut Session,
+) -> Result<Option<ExitCode>, Failure> {
     let Found {
         journal,
         header,
@@ -181,7 +214,7 @@ async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCo
             journal.path().display()
         );
         session.printer.warning(&message, Some(&hint));
-        return Ok(ExitCode::Done);
+        return Ok(None);
     }
     let mut course = Course::default();
     events.iter().for_each(|event| course.apply(event));
@@ -198,7 +231,7 @@ async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCo
             "run {run} was killed before its first step: nothing to finish"
         ));
         return removed
-            .map(|()| ExitCode::Done)
+            .map(|()| Some(ExitCode::Done))
             .map_err(|error| Failure::explained(ExitCode::Unexpected, unfinished(&run), &error));
     };
     let ago = since(started, session).max(course.last());
@@ -255,7 +288,7 @@ async fn one(dead: Found, place: &Place, session: &mut Session) -> Result<ExitCo
         (None, reason) => close(&stopped, reason.unwrap_or(KILLED), session),
     }
     clean_up(&header);
-    Ok(leave(&header, place, session))
+    Ok(Some(leave(&header, place, session)))
 }
 
 /// Writes what is left of a run and closes its journal if nothing more is to be done.

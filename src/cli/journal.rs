@@ -13,7 +13,8 @@ use crate::engine::task::Tasks;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::{RunNames, Source};
-use crate::report::{Consumer, Event, Mask};
+use crate::report::event::HostRequests;
+use crate::report::{Consumer, Detail, Event, Mask};
 use crate::state::header::VERSION;
 use crate::state::journal::SIGN;
 use crate::state::{self, Course, Header, Journal, JournalError, Liveness, Options};
@@ -26,7 +27,12 @@ pub struct Keeper(Mutex<Kept>);
 struct Kept {
     course: Course,
     journal: Option<Open>,
+    /// Returns what was asked of the network so far.
+    count: Option<Count>,
+    counted: Vec<HostRequests>,
 }
+
+type Count = Box<dyn Fn() -> Vec<HostRequests> + Send>;
 
 struct Open {
     journal: Journal,
@@ -42,7 +48,7 @@ impl Keeper {
         events.iter().for_each(|event| course.apply(event));
         *self.kept() = Kept {
             course,
-            journal: None,
+            ..Kept::default()
         };
     }
 
@@ -53,6 +59,11 @@ impl Keeper {
             mask,
             broken: None,
         });
+    }
+
+    /// Writes down what was asked of the network, from time to time.
+    pub fn count(&self, count: impl Fn() -> Vec<HostRequests> + Send + 'static) {
+        self.kept().count = Some(Box::new(count));
     }
 
     /// Returns how far the run has come.
@@ -66,6 +77,7 @@ impl Keeper {
         loop {
             tokio::time::sleep(SIGN).await;
             self.write(|journal, _| journal.sign());
+            self.write_count();
             self.complain(printer);
         }
     }
@@ -81,7 +93,7 @@ impl Keeper {
             return;
         };
         *said = true;
-        printer.warning(&failure.summary(), failure.hint.as_deref());
+        printer.warning(&said_of(failure), failure.hint.as_deref());
     }
 
     /// Closes the journal: it is removed if nothing is left to do. Otherwise its path is returned.
@@ -113,6 +125,23 @@ impl Keeper {
         }
     }
 
+    fn write_count(&self) {
+        let event = {
+            let mut kept = self.kept();
+            let hosts = kept.count.as_ref().map(|count| count()).unwrap_or_default();
+            if hosts == kept.counted {
+                return;
+            }
+            kept.counted.clone_from(&hosts);
+            Event {
+                elapsed: kept.course.last(),
+                step: None,
+                detail: Detail::RequestsCounted { hosts },
+            }
+        };
+        self.write(|journal, mask| journal.event(&event, mask));
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A panic of another thread while it wrote leaves at worst half a line.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -123,6 +152,9 @@ impl Consumer for Keeper {
     fn event(&self, event: &Event) {
         self.kept().course.apply(event);
         self.write(|journal, mask| journal.event(event, mask));
+        if matches!(event.detail, Detail::StepFinished { .. }) {
+            self.write_count();
+        }
     }
 }
 
@@ -183,7 +215,7 @@ impl Session {
             Err(error) if matters => {
                 let failure = unkept("this run keeps no journal", &error);
                 self.printer
-                    .warning(&failure.summary(), failure.hint.as_deref());
+                    .warning(&said_of(&failure), failure.hint.as_deref());
             }
             Err(_) => {}
         }
@@ -212,7 +244,7 @@ impl Session {
             }
             Err(failure) => {
                 let hint = failure.hint.as_deref();
-                self.printer.warning(&failure.summary(), hint);
+                self.printer.warning(&said_of(&failure), hint);
                 true
             }
         }
@@ -222,4 +254,11 @@ impl Session {
 fn unkept(message: &str, error: &JournalError) -> Failure {
     let message = format!("{message}, so that `finish` could not end it if it were killed");
     Failure::explained(ExitCode::Unexpected, message, error)
+}
+
+/// Says a failure in one line, to its last cause: that is what the system said.
+fn said_of(failure: &Failure) -> String {
+    [std::slice::from_ref(&failure.message), &failure.causes]
+        .concat()
+        .join(": ")
 }

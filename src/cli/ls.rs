@@ -23,7 +23,7 @@ pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<
     for entry in &entries {
         let platforms: Vec<String> = entry.platforms.iter().map(ToString::to_string).collect();
         let when = entry.when.map(|when| when.to_string());
-        text += &if format == Format::Json {
+        if format == Format::Json {
             let line = json!({
                 "reference": entry.reference,
                 "digest": entry.digest,
@@ -31,7 +31,7 @@ pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<
                 "bytes": entry.bytes,
                 "when": when,
             });
-            format!("{line}\n")
+            session.json(&line, false)?;
         } else {
             let size = words::size(entry.bytes);
             let platforms = if platforms.is_empty() {
@@ -39,13 +39,13 @@ pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<
             } else {
                 platforms.join(",")
             };
-            format!(
+            text += &format!(
                 "{}  {}  {platforms}  {size}  {}\n",
                 entry.reference,
                 entry.digest,
                 when.as_deref().unwrap_or("-")
-            )
-        };
+            );
+        }
     }
     if entries.is_empty() {
         session.printer.note(&format!(
@@ -53,9 +53,7 @@ pub fn ls(arguments: &CacheLsArgs, format: Format, session: &Session) -> Result<
             cache.root().display()
         ));
     }
-    if format == Format::Json {
-        session.json(&text)?;
-    } else {
+    if format != Format::Json {
         session.data(&text)?;
     }
     Ok(ExitCode::Done)

@@ -115,12 +115,7 @@ pub async fn plan(
     };
     let words = plan.text(words::size);
     let printed = if format == Format::Json {
-        serde_json::to_string_pretty(&plan)
-            .map_err(|error| {
-                Failure::new(ExitCode::Unexpected, "the plan can't be written")
-                    .caused_by(error.to_string())
-            })
-            .and_then(|text| session.json(&(text + "\n")))
+        session.json(&plan, true)
     } else {
         session.data(&words)
     };
@@ -185,8 +180,7 @@ fn validate_one(path: &Path, session: &mut Session) -> ExitCode {
 /// # Errors
 /// Standard output can't be written.
 pub fn schema(session: &Session) -> Result<ExitCode, Failure> {
-    let text = serde_json::to_string_pretty(&pipeline::schema()).unwrap_or_default();
-    session.json(&(text + "\n"))?;
+    session.json(&pipeline::schema(), true)?;
     Ok(ExitCode::Done)
 }
 

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::{Color, Format, TalkArgs};
 use super::terminal::{Terminal, is_no};
 use crate::failure::Failure;
@@ -12,6 +14,7 @@ use crate::report::finding::Level;
 use crate::report::github::Files;
 use crate::report::inert::{Line, inert_json, inert_lines, log};
 use crate::report::live::LiveRenderer;
+use crate::report::mask::masked_json;
 use crate::report::plain::{PlainRenderer, Verbosity};
 use crate::report::style::Style;
 use crate::report::voice::Voice;
@@ -207,7 +210,8 @@ impl Printer {
     pub fn data(&self, text: &str) -> io::Result<()> {
         let mut outlet = self.outlet();
         let mut text = outlet.renderer.voice().mask().mask(text);
-        if self.decision.data_to_terminal {
+        if self.decision.data_to_terminal || self.decision.data_to_log {
+            // Data has no colours of ours.
             text = words::escaped_lines(&text);
         }
         if self.decision.data_to_log {
@@ -216,14 +220,20 @@ impl Printer {
         outlet.write_data(&text)
     }
 
-    /// Writes JSON to standard output, masked. It never has control codes nor commands, and stays what it means.
+    /// Writes a value as JSON to standard output, its texts masked, on one line or indented. It never has control codes
+    /// nor commands, and stays what it means.
     ///
     /// # Errors
     /// As [`Printer::data`].
-    pub fn json(&self, text: &str) -> io::Result<()> {
+    pub fn json(&self, value: &impl Serialize, indented: bool) -> io::Result<()> {
         let mut outlet = self.outlet();
-        let text = inert_json(&outlet.renderer.voice().mask().mask(text));
-        outlet.write_data(&text)
+        let value = masked_json(value, outlet.renderer.voice().mask())?;
+        let text = if indented {
+            format!("{value:#}")
+        } else {
+            value.to_string()
+        };
+        outlet.write_data(&(inert_json(&text) + "\n"))
     }
 
     /// Says something that is neither data nor an error. Quiet commands leave it out.

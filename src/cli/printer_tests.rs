@@ -229,6 +229,32 @@ fn every_way_out_is_masked() {
     }
 }
 
+/// A secret may look like what JSON is made of.
+#[test]
+fn no_secret_makes_json_unreadable() {
+    let value = serde_json::json!({"bytes": 104_857_600, "a": ["104857600", "x"]});
+    for secret in ["104857600", "\": [\n    \"", ",\n  \""] {
+        for indented in [false, true] {
+            let (printer, stdout, _) = printer(&talk(Format::Plain), &Terminal::default());
+            printer.set_mask(Arc::new(Word(secret)));
+            printer.json(&value, indented).unwrap();
+            let read: serde_json::Value = serde_json::from_str(&stdout.text()).unwrap();
+            assert_eq!(read["bytes"], value["bytes"]);
+            assert_eq!(read["a"][0] == "***", secret == "104857600");
+        }
+    }
+}
+
+#[test]
+fn the_schema_is_printed_as_it_is_published() {
+    let (printer, stdout, _) = printer(&talk(Format::Plain), &Terminal::default());
+    printer.json(&crate::pipeline::schema(), true).unwrap();
+    assert_eq!(
+        stdout.text(),
+        include_str!("../../schema/pipeline.schema.json")
+    );
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
     let decision = Decision::new(&talk(Format::Json), &Terminal::default());
@@ -467,9 +493,22 @@ fn our_own_data_is_byte_for_byte_in_ci() {
             let (printer, stdout, _) = printer(&talk(Format::Auto), &in_ci(github));
             printer.data(text).unwrap();
             assert_eq!(&stdout.text(), text);
-            printer.json(text).unwrap();
-            assert_eq!(stdout.text(), format!("{text}{text}"));
         }
+    }
+}
+
+/// A plan shows what a registry says.
+#[test]
+fn data_in_a_log_neither_hides_nor_turns_what_is_read() {
+    for github in [true, false] {
+        let (printer, stdout, _) = printer(&talk(Format::Auto), &in_ci(github));
+        printer
+            .data("a \x1b[8mhidden\x1b[0m \u{202e}turned\u{2028}broken\n")
+            .unwrap();
+        assert_eq!(
+            stdout.text(),
+            "a \\u{1b}[8mhidden\\u{1b}[0m \\u{202e}turned\\u{2028}broken\n"
+        );
     }
 }
 
@@ -485,8 +524,8 @@ proptest! {
             printer.error(&text);
             printer.warning(&text, Some(&text));
             printer.data(&format!("{text}\n")).unwrap();
-            let json = serde_json::json!({ "a": text }).to_string();
-            printer.json(&format!("{json}\n")).unwrap();
+            let json = serde_json::json!({ "a": text });
+            printer.json(&json, false).unwrap();
             for log in [stdout.text(), stderr.text()] {
                 prop_assert!(commands(&log).is_empty(), "{log:?}");
                 prop_assert!(sections(&log).is_empty(), "{log:?}");

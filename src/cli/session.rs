@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::TalkArgs;
 use super::environment::Environment;
 use super::host;
@@ -20,7 +22,7 @@ use crate::engine::run::{Stopped, resume, run};
 use crate::engine::task::{Task, Tasks};
 use crate::engine::world::{Context, State, World};
 use crate::failure::Failure;
-use crate::net::Record;
+use crate::net::{HostTotals, RequestLog};
 use crate::outcome::ExitCode;
 use crate::report::event::{HostRequests, StepLine};
 use crate::report::fanout::SharedSummary;
@@ -123,8 +125,9 @@ impl Session {
             at: self.environment.clock.now().to_string(),
             steps: lines(tasks),
         });
+        let log = self.count_requests(context);
         let exit = self.minding(run(tasks, selected, context)).await;
-        self.conclude(exit, requests(context), &context.world.state);
+        self.conclude(exit, requests(&log), &context.world.state);
         exit
     }
 
@@ -136,11 +139,24 @@ impl Session {
         stopped: &Stopped,
         context: &Context,
     ) -> ExitCode {
+        let log = self.count_requests(context);
         let exit = self
             .minding(resume(tasks, selected, stopped, context))
             .await;
-        self.conclude(exit, requests(context), &context.world.state);
+        self.conclude(exit, requests(&log), &context.world.state);
         exit
+    }
+
+    /// Lets the journal say what is asked of the network, for whoever tells of this run if it is killed.
+    fn count_requests(&self, context: &Context) -> RequestLog {
+        let log = context.world.http.log().clone();
+        let before = self.journal.course();
+        let counted = log.clone();
+        self.journal.count(move || {
+            let before = before.requests().iter().cloned();
+            sum(before.chain(requests(&counted)))
+        });
+        log
     }
 
     /// Tells the end of a run.
@@ -217,12 +233,12 @@ impl Session {
         self.printer.data(text).map_err(unwritten)
     }
 
-    /// Prints JSON.
+    /// Prints a value as JSON, on one line or indented.
     ///
     /// # Errors
     /// As [`Session::data`].
-    pub fn json(&self, text: &str) -> Result<(), Failure> {
-        self.printer.json(text).map_err(unwritten)
+    pub fn json(&self, value: &impl Serialize, indented: bool) -> Result<(), Failure> {
+        self.printer.json(value, indented).map_err(unwritten)
     }
 }
 
@@ -231,21 +247,16 @@ fn unwritten(error: std::io::Error) -> Failure {
         .caused_by(error.to_string())
 }
 
-/// Returns the requests of a run, one entry each.
-fn requests(context: &Context) -> Vec<HostRequests> {
-    let records = context.world.http.log().records();
-    let entry = |record: &Record| {
-        let answered = record
-            .status
-            .is_some_and(|status| status < 500 && status != 429);
-        HostRequests {
-            host: place(&record.url),
-            requests: 1,
-            failed: u64::from(record.error.is_some() || !answered),
-            received: record.body_bytes,
-        }
+/// Returns the requests of a run by host and scheme.
+fn requests(log: &RequestLog) -> Vec<HostRequests> {
+    let hosts = log.hosts().into_iter();
+    let entry = |(url, totals): (String, HostTotals)| HostRequests {
+        host: place(&url),
+        requests: totals.requests,
+        failed: totals.failed,
+        received: totals.body_bytes,
     };
-    records.iter().map(entry).collect()
+    hosts.map(entry).collect()
 }
 
 /// Sums up requests by host and port.

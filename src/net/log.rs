@@ -1,10 +1,11 @@
 //! What was requested: counts for plans, records for reports.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Method;
+use url::{Position, Url};
 
 use super::Timing;
 
@@ -28,11 +29,29 @@ impl RequestLog {
         self.state().records.iter().cloned().collect()
     }
 
+    /// Returns what was asked of each host, by the begin of its URLs up to the path. Requests whose records were
+    /// dropped count as they stood then.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeMap<String, HostTotals> {
+        let state = self.state();
+        let mut hosts = state.dropped.clone();
+        for record in &state.records {
+            count(&mut hosts, record);
+        }
+        hosts
+    }
+
     pub(super) fn begin(&self, method: Method, url: String) -> Entry {
         let mut state = self.state();
         state.totals.requests += 1;
         if state.records.len() == Self::KEPT {
-            state.records.pop_front();
+            let State {
+                records, dropped, ..
+            } = &mut *state;
+            records
+                .pop_front()
+                .iter()
+                .for_each(|old| count(dropped, old));
         }
         state.records.push_back(Record {
             method,
@@ -65,6 +84,17 @@ pub struct Totals {
     pub body_bytes: u64,
 }
 
+/// The sums over the requests to a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostTotals {
+    /// Requests sent, those that failed included.
+    pub requests: u64,
+    /// Those without an answer, or with one that says to come again: a status from 500 on, or 429.
+    pub failed: u64,
+    /// Body bytes received.
+    pub body_bytes: u64,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -84,6 +114,24 @@ pub struct Record {
     pub timing: Timing,
     /// The address that answered.
     pub remote: Option<SocketAddr>,
+}
+
+impl Record {
+    fn has_failed(&self) -> bool {
+        let answered = |status| status < 500 && status != 429;
+        self.error.is_some() || !self.status.is_some_and(answered)
+    }
+}
+
+fn count(hosts: &mut BTreeMap<String, HostTotals>, record: &Record) {
+    let parsed = Url::parse(&record.url);
+    let host = parsed.as_ref().map_or(&*record.url, |url| {
+        &url[Position::BeforeScheme..Position::BeforePath]
+    });
+    let totals = hosts.entry(host.to_owned()).or_default();
+    totals.requests += 1;
+    totals.failed += u64::from(record.has_failed());
+    totals.body_bytes += record.body_bytes;
 }
 
 /// One request's place in the log.
@@ -113,6 +161,8 @@ impl Entry {
 #[derive(Debug, Default)]
 struct State {
     records: VecDeque<Record>,
+    /// The sums over the records that were dropped.
+    dropped: BTreeMap<String, HostTotals>,
     totals: Totals,
 }
 
@@ -128,6 +178,31 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_counted_by_host_when_their_records_are_gone() {
+        let log = RequestLog::default();
+        let sent = RequestLog::KEPT as u64 + 7;
+        for number in 0..sent {
+            let entry = log.begin(Method::GET, format!("http://a.example:80/{number}"));
+            entry.received(2);
+            entry.update(|record| record.status = Some(200));
+        }
+        log.begin(Method::GET, "https://b.example/x?y".to_owned());
+        let hosts: Vec<_> = log.hosts().into_iter().collect();
+        let totals = |requests, failed, body_bytes| HostTotals {
+            requests,
+            failed,
+            body_bytes,
+        };
+        assert_eq!(
+            hosts,
+            [
+                ("http://a.example".to_owned(), totals(sent, 0, 2 * sent)),
+                ("https://b.example".to_owned(), totals(1, 1, 0)),
+            ]
+        );
+    }
 
     #[test]
     fn old_records_go_and_counts_stay() {

@@ -41,7 +41,7 @@ pub use self::body::Body;
 use self::connector::{CONNECT_TIMEOUT, Connector, Limit};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
-pub use self::log::{Record, RequestLog, Totals};
+pub use self::log::{HostTotals, Record, RequestLog, Totals};
 pub use self::message::{Request, Response, Timeouts, Timing};
 pub use self::redact::{redact, redact_path};
 use self::stream::Facts;

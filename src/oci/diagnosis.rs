@@ -138,13 +138,16 @@ fn duration_in(message: &str) -> Option<Duration> {
 }
 
 fn printable(text: &str) -> Option<String> {
-    let clean: String = text
+    let mut printed = text
+        .trim()
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(300)
-        .collect();
-    let clean = clean.trim();
-    (!clean.is_empty()).then(|| clean.to_owned())
+        .map(|c| if c.is_control() { ' ' } else { c });
+    let mut clean: String = printed.by_ref().take(300).collect();
+    if printed.next().is_some() {
+        // By this mark a secret that was cut is known.
+        clean.push('…');
+    }
+    (!clean.trim().is_empty()).then_some(clean)
 }
 
 #[cfg(test)]
@@ -160,6 +163,16 @@ mod tests {
             Login::Anonymous,
             None,
         )
+    }
+
+    #[test]
+    fn words_that_were_cut_end_with_a_mark() {
+        for (length, marked) in [(300, false), (301, true)] {
+            let body = serde_json::json!({"errors": [{"message": "x".repeat(length)}]});
+            let message = Diagnosis::of(body.to_string().as_bytes()).message.unwrap();
+            assert_eq!(message.ends_with('…'), marked);
+            assert_eq!(message.trim_end_matches('…').len(), 300);
+        }
     }
 
     #[test]

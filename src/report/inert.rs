@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::Mask;
+use super::{Mask, words};
 
 /// A line of a log, without its line break.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,8 +37,8 @@ impl Line {
 
 /// Returns a line that no system takes for a command: usually the line as it is.
 ///
-/// Colours stay; all other control characters but tabs are escaped, and so is one character of each mark that
-/// begins a command.
+/// Colours stay; all other control characters but tabs are escaped, and so are characters that break lines or
+/// turn the direction of reading, and one character of each mark that begins a command.
 #[must_use]
 pub fn inert(line: &str) -> Cow<'_, str> {
     if !may_command(line) {
@@ -63,7 +63,7 @@ pub fn inert(line: &str) -> Cow<'_, str> {
                     || safe.ends_with("section_end")
             }
             '\t' => false,
-            character => character.is_control(),
+            character => words::is_unsafe(character),
         };
         if commands {
             // Writing to a string can't fail.
@@ -111,7 +111,7 @@ pub fn inert_json(json: &str) -> String {
         let commands = match character {
             '[' => safe.ends_with("##") || safe.ends_with("##vso"),
             '\n' | '\t' => false,
-            character => character.is_control(),
+            character => words::is_unsafe(character),
         };
         if commands {
             let _ = write!(safe, "\\u{:04x}", u32::from(character));
@@ -128,7 +128,7 @@ fn may_command(line: &str) -> bool {
         || line.trim_start().starts_with("::")
         || line
             .chars()
-            .any(|character| character.is_control() && character != '\t')
+            .any(|character| words::is_unsafe(character) && character != '\t')
 }
 
 /// Returns the length of the colour that a text begins with.
@@ -169,6 +169,7 @@ mod tests {
             inert("section_start:1:a\r\x1b[0Kx"),
             "section_start\\u{3a}1:a\\u{d}\\u{1b}[0Kx"
         );
+        assert_eq!(inert("a\u{2028}b\u{202e}"), "a\\u{2028}b\\u{202e}");
         assert_eq!(
             inert("\x1b[2Jgone\u{9b}1m\nx"),
             "\\u{1b}[2Jgone\\u{9b}1m\\u{a}x"
@@ -177,10 +178,11 @@ mod tests {
 
     #[test]
     fn json_means_the_same() {
-        let value = serde_json::json!({"##[a]": ["##vso[b] \u{85}\u{7f} ##[", [["##"]]]});
+        let value =
+            serde_json::json!({"##[a]": ["##vso[b] \u{85}\u{7f}\u{2028}\u{202e} ##[", [["##"]]]});
         let text = inert_json(&value.to_string());
         assert!(!text.contains("##[") && !text.contains("##vso["), "{text}");
-        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert!(!text.chars().any(words::is_unsafe), "{text:?}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap(),
             value

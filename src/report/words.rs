@@ -134,7 +134,7 @@ pub fn escaped_lines(text: &str) -> String {
 }
 
 /// Says whether a character can steer a terminal, break a line or change the direction of reading.
-fn is_unsafe(character: char) -> bool {
+pub(super) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

@@ -84,7 +84,14 @@ impl Explain for JournalError {
             Self::HoldsSecret { field } => {
                 format!("choose a secret that is not a part of the run's {field}")
             }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::FileTooLarge
+                ) =>
+            {
                 "free some space, or name another folder with --cache".into()
             }
             Self::Io { .. } => "name a cache with --cache that this user may write to".into(),

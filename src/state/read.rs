@@ -24,7 +24,7 @@ pub const SILENCE: Duration = Duration::from_secs(30);
 pub const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 pub(super) const A_LINE: &str = "one of its lines";
-/// How the names of files end that are made to know the time.
+/// How the names of files end that are made to know the time, or who this is.
 const CLOCK: &str = "clock";
 const A_JOURNAL: &str = "a journal";
 
@@ -35,6 +35,8 @@ pub enum Claim {
     Alive,
     /// Its run is dead, and the journal is held by this process.
     Dead(Box<Found>),
+    /// Somebody else may have written it: another user, or one to whom it was left open.
+    Foreign,
     /// It is there no longer.
     Gone,
 }
@@ -79,6 +81,8 @@ pub fn sweep(folder: &Path) -> Result<(), JournalError> {
         let journal = name.ends_with(EXTENSION);
         let age = (part || journal).then(|| age(folder, &path)).flatten();
         if age.is_some_and(|age| age > if part { SILENCE } else { FORGOTTEN })
+            // To open a pipe is to wait for whoever writes to it.
+            && fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file())
             && File::open(&path)
                 .is_ok_and(|file| matches!(system::hold(&file), Ok(Hold::Ours | Hold::Unknown)))
         {
@@ -98,6 +102,7 @@ pub fn sweep(folder: &Path) -> Result<(), JournalError> {
 /// was cut is no error.
 pub async fn claim(path: &Path, waiting: impl FnOnce(Duration)) -> Result<Claim, JournalError> {
     let io = |doing| move |error| JournalError::io(doing, path, error);
+    let made = made(folder(path));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Gone),
         Err(error) => return Err(io("look at")(error)),
@@ -106,10 +111,17 @@ pub async fn claim(path: &Path, waiting: impl FnOnce(Duration)) -> Result<Claim,
                 path: path.to_owned(),
             });
         }
+        Ok(metadata) if !system::is_ours(&metadata, made.as_ref()) => {
+            return Ok(Claim::Foreign);
+        }
         Ok(_) => {}
     }
     let opened = File::options().read(true).write(true).open(path);
     let mut file = opened.map_err(io("open"))?;
+    // It may be another file by now.
+    if !system::is_ours(&file.metadata().map_err(io("look at"))?, made.as_ref()) {
+        return Ok(Claim::Foreign);
+    }
     let hold = system::hold(&file).map_err(io("lock"))?;
     if hold == Hold::Theirs {
         return Ok(Claim::Alive);
@@ -228,8 +240,7 @@ async fn gives_signs(path: &Path, waiting: impl FnOnce(Duration)) -> io::Result<
         Ok::<_, io::Error>((metadata.len(), metadata.modified()?))
     };
     let before = stamp()?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let left = SILENCE.saturating_sub(age(folder, path).unwrap_or_default());
+    let left = SILENCE.saturating_sub(age(folder(path), path).unwrap_or_default());
     if left.is_zero() {
         return Ok(false);
     }
@@ -245,14 +256,23 @@ fn age(folder: &Path, path: &Path) -> Option<Duration> {
 }
 
 fn now(folder: &Path) -> Option<SystemTime> {
+    made(folder)?.modified().ok()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// Returns what the file system says of a file that this process makes now in a folder.
+fn made(folder: &Path) -> Option<fs::Metadata> {
     let mut random = [0; 8];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random).ok()?;
     let probe = folder.join(format!(".{}.{CLOCK}", hex::encode(random)));
     let file = system::create(&probe).ok()?;
-    let now = file.metadata().and_then(|metadata| metadata.modified());
+    let metadata = file.metadata();
     drop(file);
     let _ = fs::remove_file(&probe);
-    now.ok()
+    metadata.ok()
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, JournalError> {

@@ -441,6 +441,24 @@ fn only_its_owner_reads_it_and_links_are_not_followed() {
     assert!(matches!(claimed, Err(JournalError::NotAFile { .. })));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn what_another_user_may_have_written_is_left_alone() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let left = left(&[begun()]);
+    for (mode, ours) in [(0o660, false), (0o602, false), (0o644, true)] {
+        fs::set_permissions(&left.path, fs::Permissions::from_mode(mode)).unwrap();
+        let claimed = claim(&left.path, |_| ()).await.unwrap();
+        assert_eq!(matches!(claimed, Claim::Dead(_)), ours, "{mode:o}");
+        assert_eq!(matches!(claimed, Claim::Foreign), !ours, "{mode:o}");
+    }
+    // Only the superuser can give a file away.
+    if chown(&left.path, Some(65_534), None).is_ok() {
+        let claimed = claim(&left.path, |_| ()).await.unwrap();
+        assert!(matches!(claimed, Claim::Foreign));
+    }
+}
+
 #[test]
 fn a_folder_that_takes_no_file_is_an_error_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();

@@ -96,6 +96,7 @@ fn the_notice_of_a_killed_run_names_the_digest_and_the_state() {
         .replace("on: [always]", message);
     crash.sandbox.write("p.yml", document);
     let crash = crash.killed();
+    let address = registry.address().to_owned();
     drop(registry);
     let finished = crash.sandbox.run(["finish"]).expect(0);
     finished
@@ -111,6 +112,14 @@ fn the_notice_of_a_killed_run_names_the_digest_and_the_state() {
     let report = report(&crash.sandbox);
     assert_eq!(report["run"], notice["run"]);
     assert_eq!(report["images"][0]["digest"], image.digest());
+    // What the run had asked of the registry, and the notice besides.
+    let hosts = report["requests"]["hosts"].as_array().unwrap();
+    let registry = hosts.iter().find(|host| host["host"] == address.as_str());
+    assert!(
+        registry.unwrap()["requests"].as_u64() > Some(1),
+        "{hosts:?}"
+    );
+    assert!(report["requests"]["total"].as_u64() > Some(2), "{hosts:?}");
     assert_eq!(report["notices"][0]["delivered"], true);
     assert_eq!(leftovers(crash.sandbox.path()), [""; 0]);
 }
@@ -231,7 +240,7 @@ fn living_runs_are_left_alone_and_each_has_a_journal_of_its_own() {
     let running = [crash.start(), crash.start()];
     assert_eq!(journals(&crash.sandbox).len(), 2);
     let finished = crash.sandbox.run(["finish"]).expect(0);
-    finished.says("goes on").says("nothing to finish");
+    finished.says("goes on").says("nothing else to finish");
     assert_eq!(crash.receiver.notices().len(), 0);
     let [first, second] = running;
     first.signal(Signal::Kill);
@@ -286,13 +295,51 @@ fn a_journal_that_came_from_elsewhere_is_acted_on_only_by_its_name() {
     };
     crash.edit(boot, "00000000-0000-0000-0000-000000000000");
     let refused = crash.sandbox.run(["finish"]).expect(0);
-    refused.says("was begun elsewhere");
+    refused
+        .says("was begun elsewhere")
+        .says("nothing else to finish");
     assert_eq!(crash.receiver.notices().len(), 0);
     let run = path.file_stem().unwrap().to_str().unwrap();
     crash.sandbox.run(["finish", "--run", run]).expect(0);
     assert_eq!(crash.receiver.notices().len(), 1);
     let unknown = crash.sandbox.run(["finish", "--run", run]).expect(2);
     unknown.says("there is no journal of run");
+}
+
+#[test]
+fn a_journal_that_others_may_write_to_is_left_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let crash = Crash::new().killed();
+    let path = crash.journal();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = crash.sandbox.run(["finish"]).expect(0);
+    refused
+        .says("others may write to it: it is left alone")
+        .says("nothing else to finish");
+    let run = path.file_stem().unwrap().to_str().unwrap();
+    let named = crash.sandbox.run(["finish", "--run", run]).expect(1);
+    named.says("others may write to it");
+    assert_eq!(crash.receiver.notices().len(), 0);
+    assert_eq!(crash.journal(), path);
+}
+
+#[test]
+fn a_pipe_where_an_old_journal_should_be_holds_nobody_up() {
+    let crash = Crash::new().killed();
+    let pipe = crash
+        .sandbox
+        .cache()
+        .join("runs/20200101T000000Z-00000000.jsonl");
+    for command in [
+        &["mkfifo"][..],
+        &["touch", "--no-create", "--date", "2020-01-01"],
+    ] {
+        let mut call = Command::new(command[0]);
+        call.args(&command[1..]).arg(&pipe);
+        assert!(call.status().unwrap().success());
+    }
+    crash.sandbox.run(["finish"]).expect(1).says("is no file");
+    assert_eq!(crash.receiver.notices().len(), 1);
 }
 
 #[test]
@@ -372,6 +419,7 @@ fn a_run_that_can_keep_no_journal_runs_and_says_so() {
         .finish()
         .expect(70)
         .says("this run keeps no journal")
+        .says("(os error ")
         .says("name a cache with --cache");
     assert_eq!(crash.receiver.notices().len(), 1);
 }

@@ -208,7 +208,9 @@ impl Page<'_> {
     }
 
     fn gates(&mut self, report: &Report) {
+        let mut behind = report.gates.len() as u64;
         for gate in &report.gates {
+            behind -= 1;
             let heading = self.gate(gate);
             let rows = gate.probes.iter().map(|probe| self.probe(probe)).collect();
             let columns = [
@@ -219,7 +221,13 @@ impl Page<'_> {
                 "last change",
                 "newest",
             ];
-            self.table(&heading, &columns, rows, ("probe", "probes"));
+            let left = self.table(&heading, &columns, rows);
+            if left > 0 {
+                self.left_out(left, ("probe", "probes"));
+                // One sentence for all of them: a sentence for each might not fit either.
+                self.left_out(behind, ("gate", "gates"));
+                break;
+            }
         }
         if !report.gates.is_empty() && self.text.len() < self.most {
             self.text += &format!("\n{}\n", history::LEGEND);
@@ -405,7 +413,8 @@ impl Page<'_> {
 
     fn section(&mut self, heading: &str, columns: &[&str], rows: Vec<Vec<String>>, noun: Noun) {
         if !rows.is_empty() {
-            self.table(&format!("### {heading}\n"), columns, rows, noun);
+            let left = self.table(&format!("### {heading}\n"), columns, rows);
+            self.left_out(left, noun);
         }
     }
 
@@ -415,18 +424,19 @@ impl Page<'_> {
         }
         self.text += "\n<details>";
         let summary = format!("<summary>{heading} ({})</summary>\n", rows.len());
-        self.table(&summary, columns, rows, noun);
+        let left = self.table(&summary, columns, rows);
+        self.left_out(left, noun);
         self.text += "\n</details>\n";
     }
 
-    fn table(&mut self, heading: &str, columns: &[&str], rows: Vec<Vec<String>>, noun: Noun) {
+    /// Adds a table, and returns how many of its rows were left out.
+    fn table(&mut self, heading: &str, columns: &[&str], rows: Vec<Vec<String>>) -> u64 {
         let rule = vec!["---"; columns.len()].join(" | ");
         let head = format!("\n{heading}\n| {} |\n| {rule} |\n", columns.join(" | "));
-        let mut left = 0;
         if !self.fits(&head) {
-            self.left_out(rows.len() as u64, noun);
-            return;
+            return rows.len() as u64;
         }
+        let mut left = 0;
         self.text += &head;
         for row in rows {
             let row = format!("| {} |\n", row.join(" | "));
@@ -437,7 +447,7 @@ impl Page<'_> {
                 left += 1;
             }
         }
-        self.left_out(left, noun);
+        left
     }
 
     /// Adds a heading and a block, and returns how many of them were left out.

@@ -214,6 +214,19 @@ fn a_page_of_a_run_without_end_stays_small_and_says_what_it_lacks() {
 }
 
 #[test]
+fn the_page_of_a_great_many_gates_keeps_to_its_limit() {
+    let mut report = folded(&script::failure());
+    let gate = report.gates[0].clone();
+    report.gates = vec![gate; 20_000];
+    for budget in [page::FEWEST_BYTES, page::MOST_BYTES] {
+        let page = page::text(&report, &around(), &NoMask, budget);
+        assert!(page.len() < budget, "{} of {budget}", page.len());
+        assert!(page.contains(" gates more are left out"));
+        assert_whole(&page);
+    }
+}
+
+#[test]
 fn variables_keep_to_the_limits_of_gitlab() {
     let mut report = folded(&script::success());
     let image = report.images[0].clone();
