@@ -24,7 +24,7 @@ use crate::pipeline::mask::Mask;
 use crate::pipeline::{Mode, RunNames, Source};
 use crate::report::event::StepOutcome;
 use crate::report::{Detail, words};
-use crate::state::{self, Claim, Course, Found, Header};
+use crate::state::{self, Claim, Course, Found, Header, Journal};
 
 /// After this long nobody waits for what a killed run has to say, and it may be wrong by then.
 const TOO_OLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -196,43 +196,28 @@ async fn one(
         header,
         events,
     } = dead;
-    let run = header.run.clone();
+    // Before anything that it says is acted on: the folder of another machine may not even be here.
+    if !place.named && is_from_elsewhere(&header, session) {
+        leave_alone(&header.run, journal.path(), session);
+        return Ok(None);
+    }
     if let Some(folder) = &header.folder {
         machine::enter(folder).map_err(|error| {
-            Failure::new(ExitCode::Unexpected, unfinished(&run))
+            Failure::new(ExitCode::Unexpected, unfinished(&header.run))
                 .caused_by(format!("the folder {folder} can't be entered: {error}"))
                 .hinted(give_up(journal.path()))
         })?;
-    }
-    let here = machine::boot(&session.environment);
-    if !place.named && here.is_some() && here != header.boot {
-        let message = format!(
-            "run {run} was begun elsewhere, or before this machine was started: its journal is left alone"
-        );
-        let hint = format!(
-            "if you know where it comes from: `shipgate finish --run {run}`; otherwise remove {}",
-            journal.path().display()
-        );
-        session.printer.warning(&message, Some(&hint));
-        return Ok(None);
     }
     let mut course = Course::default();
     events.iter().for_each(|event| course.apply(event));
     session.preparation = Preparation {
         began: header.at.clone(),
-        run: run.clone(),
+        run: header.run.clone(),
         files: vec![header.file.clone()],
         ..Preparation::default()
     };
     let Some(started) = course.started() else {
-        clean_up(&header);
-        let removed = journal.remove();
-        session.printer.note(&format!(
-            "run {run} was killed before its first step: nothing to finish"
-        ));
-        return removed
-            .map(|()| Some(ExitCode::Done))
-            .map_err(|error| Failure::explained(ExitCode::Unexpected, unfinished(&run), &error));
+        return forget(journal, &header, session).map(Some);
     };
     let ago = since(started, session).max(course.last());
     let lost = lost(&header, ago.saturating_sub(course.last()), place.named);
@@ -255,40 +240,81 @@ async fn one(
     };
     session.journal.keep(journal, session.mask_in_use());
     let stopped = course.stopped();
+    tell_resumption(&course, &stopped, &header.run, lost, session);
+    match opened {
+        Some(opened) => go_on(&opened, &header, &stopped, session).await,
+        None => close(&stopped, lost.unwrap_or(KILLED), session),
+    }
+    clean_up(&header);
+    Ok(Some(leave(&header, place, session)))
+}
+
+/// Says whether a run was begun on another machine, or before this one was started, as far as that can be known.
+fn is_from_elsewhere(header: &Header, session: &Session) -> bool {
+    let here = machine::boot(&session.environment);
+    here.is_some() && here != header.boot
+}
+
+fn leave_alone(run: &str, journal: &Path, session: &Session) {
+    let message = format!(
+        "run {run} was begun elsewhere, or before this machine was started: its journal is left alone"
+    );
+    let hint = format!(
+        "if you know where it comes from: `shipgate finish --run {run}`; otherwise remove {}",
+        journal.display()
+    );
+    session.printer.warning(&message, Some(&hint));
+}
+
+/// Removes the journal of a run that had not come to its first step.
+fn forget(journal: Journal, header: &Header, session: &Session) -> Result<ExitCode, Failure> {
+    clean_up(header);
+    let run = &header.run;
+    let removed = journal.remove();
+    session.printer.note(&format!(
+        "run {run} was killed before its first step: nothing to finish"
+    ));
+    removed
+        .map(|()| ExitCode::Done)
+        .map_err(|error| Failure::explained(ExitCode::Unexpected, unfinished(run), &error))
+}
+
+/// Tells that a run is taken up again, and the end of a step whose notice was delivered already.
+fn tell_resumption(
+    course: &Course,
+    stopped: &Stopped,
+    run: &str,
+    lost: Option<&str>,
+    session: &Session,
+) {
     let settled = course.settled();
-    let left = match &settled {
-        Some((done, _)) => course.left().into_iter().filter(|id| id != done).collect(),
-        None => course.left(),
-    };
-    let pipeline = session.heard().pipeline;
+    let done = settled.as_ref().map(|(id, _)| id);
+    let left = course.left().into_iter().filter(|id| Some(id) != done);
     session.events.emit(Detail::RunResumed {
-        name: pipeline,
-        run: run.clone(),
+        name: session.heard().pipeline,
+        run: run.to_owned(),
         at: session.environment.clock.now().to_string(),
         during: stopped.during.as_ref().map(|(id, _)| id.clone()),
-        left: if lost.is_some() { Vec::new() } else { left },
+        left: left.filter(|_| lost.is_none()).collect(),
     });
     if let Some((id, took)) = settled {
         // The receiver has the notice; only the word that the step ended is missing.
         tell_end(&id, StepOutcome::Passed, took, session);
     }
-    match (opened, lost) {
-        (Some(opened), _) => {
-            let world = &opened.context.world;
-            let course = session.journal.course();
-            course.restore(&world.state);
-            for (name, image) in header.locked.iter().flatten() {
-                world.images.recall(name, &image.reference, image.digest);
-            }
-            course.recall(&world.images);
-            session
-                .resume(&opened.tasks, &opened.selected, &stopped, &opened.context)
-                .await;
-        }
-        (None, reason) => close(&stopped, reason.unwrap_or(KILLED), session),
+}
+
+/// Does what is left of a run.
+async fn go_on(opened: &Opened, header: &Header, stopped: &Stopped, session: &Session) {
+    let world = &opened.context.world;
+    let course = session.journal.course();
+    course.restore(&world.state);
+    for (name, image) in header.locked.iter().flatten() {
+        world.images.recall(name, &image.reference, image.digest);
     }
-    clean_up(&header);
-    Ok(Some(leave(&header, place, session)))
+    course.recall(&world.images);
+    session
+        .resume(&opened.tasks, &opened.selected, stopped, &opened.context)
+        .await;
 }
 
 /// Writes what is left of a run and closes its journal if nothing more is to be done.

@@ -294,10 +294,15 @@ fn a_journal_that_came_from_elsewhere_is_acted_on_only_by_its_name() {
         return;
     };
     crash.edit(boot, "00000000-0000-0000-0000-000000000000");
+    // Nor is its folder looked for, which other machines don't have.
+    let folder = format!("\"folder\":{}", header["folder"]);
+    let elsewhere = "\"folder\":\"/nowhere\"";
+    crash.edit(&folder, elsewhere);
     let refused = crash.sandbox.run(["finish"]).expect(0);
     refused
         .says("was begun elsewhere")
         .says("nothing else to finish");
+    crash.edit(elsewhere, &folder);
     assert_eq!(crash.receiver.notices().len(), 0);
     let run = path.file_stem().unwrap().to_str().unwrap();
     crash.sandbox.run(["finish", "--run", run]).expect(0);
