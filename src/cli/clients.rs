@@ -156,7 +156,7 @@ fn open_cache(
 /// Opens the cache to look at what is there.
 ///
 /// # Errors
-/// As [`open_cache`]. None of them is a failure to preload: nothing was to be fetched.
+/// As `open_cache`. None of them is a failure to preload: nothing was to be fetched.
 pub fn view_cache(named: Option<PathBuf>, environment: &Environment) -> Result<Cache, Failure> {
     open_cache(named, Access::Look, environment).map_err(|failure| match failure.exit {
         ExitCode::PreloadFailed => Failure {

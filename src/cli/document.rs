@@ -80,7 +80,7 @@ pub fn inputs(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut inputs = BTreeMap::new();
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
-            Failure::new(ExitCode::Usage, format!("--input {pair} has no value"))
+            Failure::new(ExitCode::Usage, "an --input has no `=`")
                 .hinted("write --input NAME=VALUE")
         })?;
         if inputs.insert(name.to_owned(), value.to_owned()).is_some() {

@@ -237,8 +237,14 @@ impl Session {
                     left.join(", ")
                 };
                 let message = format!("left open: {left}; the journal of this run stays");
-                let hint =
-                    format!("`shipgate finish` does what is left; to give it up, remove {path}");
+                let cache = Path::new(&path)
+                    .ancestors()
+                    .nth(2)
+                    .unwrap_or(Path::new("."));
+                let hint = format!(
+                    "`shipgate finish --cache {}` does what is left; to give it up, remove {path}",
+                    cache.display()
+                );
                 self.printer.warning(&message, Some(&hint));
                 true
             }

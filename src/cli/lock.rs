@@ -1,5 +1,7 @@
 //! The lock file of `--lock`: read before a run if it is there, written after it if not.
 
+use std::path::Path;
+
 use super::args::RunArgs;
 use super::clients;
 use super::setting::Setting;
@@ -14,9 +16,15 @@ use crate::report::write::write_whole;
 /// # Errors
 /// It can't be read, or was made for something else.
 pub fn read(arguments: &RunArgs, setting: &Setting) -> Result<Option<Lock>, Failure> {
-    let Some(path) = arguments.lock.as_deref().filter(|path| path.exists()) else {
+    let Some(path) = arguments.lock.as_deref() else {
         return Ok(None);
     };
+    if !path.exists() {
+        return match &arguments.from {
+            None => Ok(None),
+            Some(from) => Err(lacking(path, from)),
+        };
+    }
     let message = format!("the lock file {} can't be used", path.display());
     let bytes = clients::read(path, &message).map_err(|failure| Failure {
         exit: ExitCode::LockMismatch,
@@ -30,6 +38,22 @@ pub fn read(arguments: &RunArgs, setting: &Setting) -> Result<Option<Lock>, Fail
     Lock::parse(&bytes, &setting.fingerprints)
         .map(Some)
         .map_err(|error| Failure::explained(ExitCode::LockMismatch, message, &error))
+}
+
+/// A run that begins in the middle goes on with what an earlier call has pinned. Without that it would
+/// resolve the tags anew, and watch an image that nobody has verified.
+fn lacking(path: &Path, from: &str) -> Failure {
+    Failure::new(
+        ExitCode::LockMismatch,
+        format!("there is no lock file {}", path.display()),
+    )
+    .caused_by(format!(
+        "`--from {from}` with `--lock` goes on with the digests that an earlier call has written"
+    ))
+    .hinted(
+        "give the earlier call the same `--lock`, and hand the file over to this job; \
+         to resolve tags anew, leave `--lock` out",
+    )
 }
 
 /// Writes the lock file if one was asked for and there was none, and returns why it wrote none.

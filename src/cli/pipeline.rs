@@ -72,7 +72,7 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
         session.printer.note(&ending(left));
     }
     let for_people = matches!(session.printer.decision().form, Form::Live | Form::Plain);
-    if opened.playground.is_some() && for_people && exit != ExitCode::Cancelled {
+    if opened.playground.is_some() && for_people && left == ExitCode::Done {
         session.printer.note(NEXT);
     }
     opened.close().await;

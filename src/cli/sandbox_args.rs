@@ -27,7 +27,7 @@ pub struct SandboxArgs {
     /// Cap the grants by a policy; may be repeated, and each must allow a grant.
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<PathBuf>,
-    /// Refuse a pipeline that needs this: connect:HOST[:PORT], read:PATH, write:PATH, variable:NAME.
+    /// Refuse a pipeline that needs this: `connect:HOST[:PORT]`, `read:PATH`, `write:PATH`, `variable:NAME`.
     #[arg(long, value_name = "KIND:PATTERN")]
     pub deny: Vec<Deny>,
     /// Grant a host and port besides.

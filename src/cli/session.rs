@@ -125,6 +125,13 @@ impl Session {
             at: self.environment.clock.now().to_string(),
             steps: lines(tasks),
         });
+        for (image, reference, digest) in context.world.images.pinned() {
+            self.events.emit(Detail::ImagePinned {
+                image,
+                reference,
+                digest,
+            });
+        }
         let log = self.count_requests(context);
         let exit = self.minding(run(tasks, selected, context)).await;
         self.conclude(exit, requests(&log), &context.world.state);

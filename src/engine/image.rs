@@ -142,6 +142,20 @@ impl Images {
             .collect()
     }
 
+    /// Returns what the lock pins: name, reference as written, and digest.
+    #[must_use]
+    pub fn pinned(&self) -> Vec<(String, String, Digest)> {
+        let Some(lock) = &self.lock else {
+            return Vec::new();
+        };
+        let pinned = self.entries.iter().filter_map(|(name, entry)| {
+            let reference = entry.reference.to_string();
+            let digest = lock.digest(name, &reference).ok()?;
+            Some((name.clone(), reference, digest))
+        });
+        pinned.collect()
+    }
+
     /// Returns every image: name, reference as written, and digest if it has been resolved or is locked.
     pub fn all(&self) -> impl Iterator<Item = (String, String, Option<Digest>)> {
         self.entries.iter().map(|(name, entry)| {

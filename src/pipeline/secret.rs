@@ -224,7 +224,8 @@ fn secret_text(
                             "this value is {what}, which must be known when the run starts"
                         ))
                         .helped(
-                            "such names may stand in `name` of a step and in `message` of a notice",
+                            "such names may stand in `name` of a step, in `message` of a notice, and in `json.equals`, \
+                             `json.not-equals` and `body.contains` of a probe",
                         ),
                 );
                 return None;

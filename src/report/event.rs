@@ -75,6 +75,16 @@ pub enum Detail {
         /// Why, in one sentence.
         reason: String,
     },
+    /// The lock file says what an image is. Sent for each of its images when the run has begun.
+    ImagePinned {
+        /// The image's name in the document.
+        image: String,
+        /// The reference as written.
+        reference: String,
+        /// The digest that the lock file has.
+        #[schemars(with = "String")]
+        digest: Digest,
+    },
     /// An image was resolved to a digest, once for the whole run.
     ImageResolved {
         /// The image's name in the document.

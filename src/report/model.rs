@@ -47,6 +47,8 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// The images, an entry for each platform.
     pub images: Vec<ImageReport>,
+    /// The images that the lock file pins, whether a step needed them or not.
+    pub pinned: Vec<PinnedReport>,
     /// The candidate signatures that were looked at.
     pub signatures: Vec<SignatureReport>,
     /// The registries that were checked.
@@ -177,6 +179,17 @@ pub struct ImageReport {
     pub cached: Option<u64>,
     /// The trust rule that it satisfies. Absent if it was not verified.
     pub verified: Option<VerifiedReport>,
+}
+
+/// An image that the lock file pins.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct PinnedReport {
+    /// The image's name in the document.
+    pub name: String,
+    /// The reference as written.
+    pub reference: String,
+    /// The digest that the lock file has.
+    pub digest: String,
 }
 
 /// The trust rule that an image satisfies.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::event::{StepLine, StepOutcome};
 use super::model::{
-    self, Exit, GateReport, ImageReport, NoticeReport, ProbeReport, RegistryReport, Report,
-    Requests, SampleReport, SignatureReport, StepReport, VerifiedReport, WarningReport,
+    self, Exit, GateReport, ImageReport, NoticeReport, PinnedReport, ProbeReport, RegistryReport,
+    Report, Requests, SampleReport, SignatureReport, StepReport, VerifiedReport, WarningReport,
 };
 use super::{Detail, Event};
 
@@ -43,6 +43,7 @@ impl Summary {
                 registries: Vec::new(),
                 gates: Vec::new(),
                 notices: Vec::new(),
+                pinned: Vec::new(),
                 warnings: Vec::new(),
                 requests: Requests::default(),
             },
@@ -125,6 +126,15 @@ impl Summary {
                 latency_ms: milliseconds(*latency),
                 tls: tls.clone(),
                 certificate_expires: certificate_expires.clone(),
+            }),
+            Detail::ImagePinned {
+                image,
+                reference,
+                digest,
+            } => self.report.pinned.push(PinnedReport {
+                name: image.clone(),
+                reference: reference.clone(),
+                digest: digest.to_string(),
             }),
             Detail::ImageResolved { .. }
             | Detail::ImagePreloaded { .. }

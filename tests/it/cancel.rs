@@ -270,7 +270,7 @@ fn a_receiver_is_deaf(verb: &str) {
         .finish()
         .expect(70)
         .says("left open: tell")
-        .says("`shipgate finish` does what is left");
+        .says("` does what is left");
     let report = stuck.report();
     assert_eq!(report["exit"]["code"], 70);
     assert_eq!(step(&report, "tell")["outcome"], "cancelled");

@@ -206,6 +206,19 @@ fn a_lock_of_another_pipeline_is_refused() {
 }
 
 #[test]
+fn a_call_that_goes_on_needs_the_lock_of_the_one_before() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.yml", MINIMAL);
+    let id = "check";
+    sandbox
+        .run(["run", "p.yml", "--from", id, "--lock", "gone.lock"])
+        .expect(12)
+        .says("there is no lock file gone.lock")
+        .says("hand the file over");
+    assert!(!sandbox.path().join("gone.lock").exists());
+}
+
+#[test]
 fn an_unknown_step_id_is_wrong_usage() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);

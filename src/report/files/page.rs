@@ -11,7 +11,7 @@ use super::quote::Quote;
 use super::{REPORT, Surroundings};
 use crate::outcome::ExitCode;
 use crate::report::event::StepOutcome;
-use crate::report::model::{GateReport, ImageReport, ProbeReport, StepReport};
+use crate::report::model::{GateReport, ImageReport, PinnedReport, ProbeReport, StepReport};
 use crate::report::{Mask, Report, words};
 
 /// A page must be smaller than this many bytes: GitHub refuses a summary above 1 MiB whole.
@@ -195,7 +195,22 @@ impl Page<'_> {
                 bytes.collect::<Vec<_>>().join(", "),
             ]
         };
-        let rows = report.images.iter().map(row).collect();
+        let pinned = |image: &PinnedReport| {
+            vec![
+                self.quote.code(&image.name),
+                self.quote.code(&image.digest),
+                "not asked for here".to_owned(),
+                self.quote.code(&image.reference),
+                "pinned by the lock file".to_owned(),
+                String::new(),
+            ]
+        };
+        let resolved = |pinned: &&PinnedReport| {
+            let mut images = report.images.iter();
+            !images.any(|image| image.name == pinned.name)
+        };
+        let mut rows: Vec<_> = report.images.iter().map(row).collect();
+        rows.extend(report.pinned.iter().filter(resolved).map(pinned));
         let columns = [
             "image",
             "digest",

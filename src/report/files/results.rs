@@ -12,7 +12,7 @@ pub struct Results {
     pub status: String,
     /// The number of the exit code. Absent while the run goes on.
     pub exit_code: Option<u8>,
-    /// The digests of the images that were resolved, by their names in the document.
+    /// The digests of the images that were resolved or that the lock file pins, by their names in the document.
     pub digests: BTreeMap<String, String>,
     /// Whether a deploy was taken back.
     pub rolled_back: bool,
@@ -24,10 +24,13 @@ impl Results {
     /// Draws the results from a report.
     #[must_use]
     pub fn of(report: &Report, mask: &dyn Mask) -> Self {
-        let digests = report.images.iter().map(|image| {
-            let name = mask.mask(&image.name);
-            (name, mask.mask(&image.digest))
-        });
+        let pinned = report.pinned.iter();
+        let pinned = pinned.map(|image| (&image.name, &image.digest));
+        let resolved = report.images.iter();
+        let resolved = resolved.map(|image| (&image.name, &image.digest));
+        let digests = pinned
+            .chain(resolved)
+            .map(|(name, digest)| (mask.mask(name), mask.mask(digest)));
         let mut fetched = report.images.iter().filter_map(|image| image.fetched);
         let first = fetched.next();
         Self {

@@ -42,6 +42,11 @@ impl PlainRenderer {
                 let verdict = self.voice.paint(role, &self.voice.foreign(verdict));
                 format!("gate {verdict}: {}", self.voice.foreign(reason))
             }
+            Detail::ImagePinned { image, digest, .. } => format!(
+                "{} is {}, says the lock file",
+                self.voice.foreign(image),
+                self.digest(digest)
+            ),
             Detail::ImageResolved {
                 image,
                 reference,

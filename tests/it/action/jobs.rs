@@ -191,6 +191,11 @@ fn the_example_with_two_calls_works() {
     let job = shipped.run_example("two-calls.yml").expect(0);
     assert_eq!(job.output("status"), "done");
     assert_eq!(
+        job.output("digests"),
+        format!("{{\"web\":\"{}\"}}", shipped.digest),
+        "the second call says what the lock pins"
+    );
+    assert_eq!(
         fs::read_to_string(shipped.project.kept("deployed")).unwrap(),
         format!(
             "{}/acme/web@{}\n",
