@@ -100,10 +100,15 @@ fn a_mistyped_flag_is_met_with_the_right_one() {
 fn an_input_without_a_value_is_wrong_usage() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);
-    sandbox
-        .run(["run", "p.yml", "--input", "tag"])
+    let output = sandbox
+        .run(["run", "p.yml", "--input", "word"])
         .expect(2)
-        .says("tag");
+        .says("an --input has no `=`");
+    assert!(
+        !output.stderr.contains("word"),
+        "it may be a piece of a secret: {}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn a_lock_of_another_pipeline_is_refused() {
 fn a_call_that_goes_on_needs_the_lock_of_the_one_before() {
     let sandbox = Sandbox::new();
     sandbox.write("p.yml", MINIMAL);
-    let id = "check";
+    let id = "gate";
     sandbox
         .run(["run", "p.yml", "--from", id, "--lock", "gone.lock"])
         .expect(12)
