@@ -11,7 +11,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::harness::{
-    Image, Layout, Output, Registry, Runtime, Sandbox, Service, Signer, normalise,
+    Image, Layout, Output, Project, Registry, Runtime, Sandbox, Service, Signer, installed,
+    normalise, shared,
 };
 
 #[test]
@@ -287,4 +288,33 @@ fn normal_talk(output: &Output, sandbox: &Sandbox) -> String {
     let text = text.replace("<[TIME]", "[TIME]").replace(" ([RATE])", "");
     let spaces = regex::Regex::new(" +").unwrap();
     spaces.replace_all(&text, " ").into_owned()
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_action_runs_a_pipeline_in_the_sandbox() {
+    let project = Project::new();
+    project.write_example("pipeline.yml");
+    let program = installed(&project.sandbox.path().join("programs"));
+    let variables: String = shared()
+        .iter()
+        .map(|(name, value)| format!("          {name}: {value}\n"))
+        .collect();
+    let job = project
+        .run(&format!(
+            "      - id: gate
+        uses: ./
+        with:
+          sandbox: true
+          binary: {}
+          cache: {}
+        env:
+{variables}",
+            program.display(),
+            project.sandbox.cache().display()
+        ))
+        .says("sandbox: the component gets")
+        .expect(0);
+    assert_eq!(job.output("status"), "done");
+    assert!(job.output("digests").contains("sha256:"), "{}", job.log);
 }

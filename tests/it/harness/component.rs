@@ -88,11 +88,10 @@ impl Sandbox {
     /// Compiled components are kept for all tests, everything else is this sandbox's own. `env` becomes
     /// the program, so that signals reach it.
     fn with_variables(&self, program: &Path) -> Command {
-        let kept = |name: &str| kept().join(name).display().to_string();
         let mut command = Command::new("env");
+        let shared = shared().map(|(name, value)| format!("{name}={value}"));
         command
-            .arg(format!("XDG_CACHE_HOME={}", kept("cache")))
-            .arg(format!("XDG_STATE_HOME={}", kept("state")))
+            .args(shared)
             .arg(format!("SHIPGATE_CACHE={}", self.cache().display()))
             .arg(program);
         command
@@ -120,6 +119,27 @@ pub fn hostile() -> &'static Path {
         assert!(status.success(), "{source} does not compile");
         built
     })
+}
+
+/// Puts the program, the launcher and the component beside each other, as a build for the sandbox leaves
+/// them, and returns the program.
+pub fn installed(folder: &Path) -> PathBuf {
+    warm();
+    std::fs::create_dir_all(folder).unwrap();
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_shipgate"));
+    for file in [&program, &launcher(), &component()] {
+        std::fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+    }
+    folder.join("shipgate")
+}
+
+/// Returns the variables by which what was compiled is shared.
+pub fn shared() -> [(&'static str, String); 2] {
+    let kept = |name: &str| kept().join(name).display().to_string();
+    [
+        ("XDG_CACHE_HOME", kept("cache")),
+        ("XDG_STATE_HOME", kept("state")),
+    ]
 }
 
 /// Returns the launcher.

@@ -24,7 +24,7 @@ mod yaml;
 pub use act::{Job, Project};
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
-pub use component::{Runtime, component, hostile, launcher};
+pub use component::{Runtime, component, hostile, installed, launcher, shared};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal};
