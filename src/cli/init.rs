@@ -117,9 +117,9 @@ fn answers(arguments: &InitArgs, session: &Session) -> Result<Answers, Failure> 
     let nothing_given = given.iter().all(Option::is_none);
     if nothing_given && io::stdin().is_terminal() && io::stderr().is_terminal() {
         for (answer, question) in given.iter_mut().zip(QUESTIONS) {
-            session
-                .printer
-                .note(&format!("{} [{}]", question.text, question.example));
+            // Not in brackets: those promise that an empty answer means what stands in them.
+            let asked = format!("{}, for instance {}", question.text, question.example);
+            session.printer.note(&asked);
             let mut line = String::new();
             io::stdin().lock().read_line(&mut line).map_err(|error| {
                 Failure::new(ExitCode::Usage, "the answer can't be read")
