@@ -259,9 +259,19 @@ fn mask(value: &mut Value) {
                     .iter_mut()
                     .for_each(|it| it["digest"] = Value::Null);
             }
+            // Images of one step are fetched at the same time: which comes first, and which of two
+            // fetches a blob that both have, is open.
+            if let Some(Value::Array(images)) = object.get_mut("images") {
+                for image in images {
+                    image["fetched"] = Value::Null;
+                    image["cached"] = Value::Null;
+                }
+            }
             // Hosts are sorted by their ports.
-            if let Some(Value::Array(hosts)) = object.get_mut("hosts") {
-                hosts.sort_by_key(ToString::to_string);
+            for list in ["hosts", "images", "signatures"] {
+                if let Some(Value::Array(items)) = object.get_mut(list) {
+                    items.sort_by_key(ToString::to_string);
+                }
             }
         }
         Value::Array(list) => list.iter_mut().for_each(mask),
