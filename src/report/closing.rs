@@ -130,17 +130,7 @@ impl Table<'_> {
         };
         let took = step.took_ms.map(Duration::from_millis);
         let took = took.map(words::duration).unwrap_or_default();
-        let mut notes = Vec::new();
-        if step.attempts > 1 {
-            notes.push(words::count(
-                u64::from(step.attempts),
-                "attempt",
-                "attempts",
-            ));
-        }
-        if step.continued {
-            notes.push("the run went on".into());
-        }
+        let mut notes = words::notes(step);
         if let Some(reason) = &step.skipped {
             notes.push(self.voice.foreign(reason));
         }

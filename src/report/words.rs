@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::model::StepReport;
+
 /// The most characters of one foreign text that a line shows.
 const LONGEST: usize = 2_000;
 
@@ -31,6 +33,14 @@ pub(super) fn called(name: &str, run: &str) -> String {
     } else {
         format!("pipeline {name}")
     }
+}
+
+/// Returns what is remarkable about how a step ran, beside its outcome.
+pub(super) fn notes(step: &StepReport) -> Vec<String> {
+    let attempts = u64::from(step.attempts);
+    let tried_again = (attempts > 1).then(|| count(attempts, "attempt", "attempts"));
+    let went_on = step.continued.then(|| "the run went on".to_owned());
+    tried_again.into_iter().chain(went_on).collect()
 }
 
 /// Returns a rate in bytes a second, for instance `4.1 MB/s`.

@@ -299,16 +299,7 @@ impl Page<'_> {
             if step.list != "steps" {
                 notes.push(self.quote.code(&step.list));
             }
-            if step.attempts > 1 {
-                notes.push(words::count(
-                    u64::from(step.attempts),
-                    "attempt",
-                    "attempts",
-                ));
-            }
-            if step.continued {
-                notes.push("the run went on".to_owned());
-            }
+            notes.extend(words::notes(step));
             notes.extend(step.skipped.iter().map(|reason| self.quote.code(reason)));
             vec![
                 self.quote.code(&step.id),
