@@ -8,7 +8,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::harness::{
-    Answer, Image, Job, Layout, PASSWORD, Project, Registry, Sandbox, Service, Signer, comparable,
+    Answer, Image, Job, Layout, PASSWORD, Project, Registry, Sandbox, Service, Signal, Signer,
+    comparable, signal_below, wait_for,
 };
 
 /// A step that uses the action; `with` is further lines below it.
@@ -67,6 +68,48 @@ fn an_image_that_nobody_signed_is_refused() {
         .expect(1);
     assert_eq!(job.output("status"), "wrong-signer");
     job.says("unsigned").says("stranger");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn an_invalid_pipeline_is_annotated_at_its_lines() {
+    let project = Project::new();
+    project.write(
+        "deploy/bad.yml",
+        "version: 1\nsteps:\n  - chekc: {registry: a.example}\n  - preload: {images: [lost]}\n",
+    );
+    let job = project.run(&gate("pipeline: deploy/bad.yml")).expect(1);
+    assert_eq!(job.output("status"), "pipeline-invalid");
+    job.says("::error file=deploy/bad.yml,line=3,endLine=3,col=5,")
+        .says("::error file=deploy/bad.yml,line=4,endLine=4,col=24,");
+}
+
+/// act itself kills the steps of a job that it cancels; GitHub signals the process that it started, as here.
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_cancelled_run_ends_in_order() {
+    let (silent, told) = (
+        Service::start(|_| Answer::Silence),
+        Service::constant(200, ""),
+    );
+    let project = Project::new();
+    project.write(
+        "pipeline.yml",
+        format!(
+            "version: 1\nname: stuck\nsteps:\n  - gate: {{within: 60s, every: 50ms, probes: {{page: {{http: \"{}\"}}}}}}\nfinally:\n  - notify: {{webhook: {{url: \"{}\"}}, on: [cancelled]}}\n",
+            silent.url("/"),
+            told.url("/told")
+        ),
+    );
+    let running = project.start(&gate(""), &[]);
+    wait_for("the gate to ask", || {
+        (!silent.requests().is_empty()).then_some(())
+    });
+    signal_below(project.sandbox.path(), Signal::Interrupt);
+    let job = running.finish().expect(1);
+    assert_eq!(job.output("status"), "cancelled");
+    assert_eq!(told.requests().len(), 1, "finally ran, and ran once");
+    job.says("nothing to finish");
 }
 
 #[test]

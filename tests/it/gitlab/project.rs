@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::template::project;
-use crate::harness::{Output, Running, Sandbox, Signal, tool};
+use crate::harness::{Output, Running, Sandbox, Signal, signal_below, tool};
 
 /// The component's own reference form. gitlab-ci-local finds this commit of this project in its working tree.
 pub const COMPONENT: &str = "$CI_SERVER_FQDN/$CI_PROJECT_PATH/{name}@$CI_COMMIT_SHA";
@@ -124,28 +124,7 @@ impl Project {
 
     /// Sends a signal to the program of the running job, as the runner does to every process of a job.
     pub fn signal(&self, signal: Signal) {
-        let name = match signal {
-            Signal::Interrupt => "INT",
-            Signal::Kill => "KILL",
-            Signal::Terminate => "TERM",
-        };
-        let own = |entry: fs::DirEntry| {
-            let process = entry.path();
-            let program = fs::read_link(process.join("exe")).ok()?;
-            let place = fs::read_link(process.join("cwd")).ok()?;
-            let ours = program == Path::new(env!("CARGO_BIN_EXE_shipgate"))
-                && place.starts_with(self.sandbox.path());
-            ours.then(|| process.file_name().unwrap().to_str().unwrap().to_owned())
-        };
-        let mut processes = fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| own(entry.unwrap()));
-        let process = processes.next().unwrap_or_else(|| panic!("no job runs"));
-        let status = Command::new("kill")
-            .args(["-s", name, &process])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        signal_below(self.sandbox.path(), signal);
     }
 }
 

@@ -27,7 +27,7 @@ pub use client::{Reply, fetch};
 pub use component::{Runtime, component, hostile, installed, launcher, shared};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
-pub use process::{Process, Signal};
+pub use process::{Process, Signal, signal_below};
 pub use proxy::Proxy;
 pub use registry::{PASSWORD, Registry, USER};
 pub use reports::{DIFFERS, comparable};

@@ -74,20 +74,41 @@ impl Process {
 
     /// Sends a signal to this one process.
     pub fn signal(&self, signal: Signal) {
-        let name = match signal {
-            Signal::Interrupt => "INT",
-            Signal::Kill => "KILL",
-            Signal::Terminate => "TERM",
-        };
-        let script = format!("kill -s {name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &script]).status().unwrap();
-        assert!(status.success(), "{script}: {status}");
+        send(signal, self.child.id());
     }
 
     /// Returns how it ended, if it does within `limit`.
     pub fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         wait_within(limit, || self.child.try_wait().unwrap())
     }
+}
+
+/// Sends a signal to the shipgate that a runner has started in a folder below this one.
+pub fn signal_below(folder: &Path, signal: Signal) {
+    let own = |entry: fs::DirEntry| {
+        let process = entry.path();
+        let program = fs::read_link(process.join("exe")).ok()?;
+        let place = fs::read_link(process.join("cwd")).ok()?;
+        let ours =
+            program == Path::new(env!("CARGO_BIN_EXE_shipgate")) && place.starts_with(folder);
+        ours.then(|| entry.file_name().to_str()?.parse().ok())?
+    };
+    let mut processes = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| own(entry.unwrap()));
+    let id = processes.next();
+    send(signal, id.unwrap_or_else(|| panic!("no shipgate runs")));
+}
+
+fn send(signal: Signal, id: u32) {
+    let name = match signal {
+        Signal::Interrupt => "INT",
+        Signal::Kill => "KILL",
+        Signal::Terminate => "TERM",
+    };
+    let script = format!("kill -s {name} {id}");
+    let status = Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(status.success(), "{script}: {status}");
 }
 
 impl Drop for Process {
