@@ -8,6 +8,7 @@ mod bounds;
 mod cage;
 mod compiled;
 mod component;
+mod egress;
 mod exit;
 mod failure;
 mod launch;
