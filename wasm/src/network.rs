@@ -76,8 +76,8 @@ mod tests {
         for purpose in [
             SocketAddrUse::TcpListen,
             SocketAddrUse::UdpBind,
-            SocketAddrUse::UdpConnect,
-            SocketAddrUse::UdpOutgoingDatagram,
+            SocketAddrUse::UdpSend,
+            SocketAddrUse::UdpReceive,
         ] {
             assert!(!allows("127.0.0.1:4000", purpose));
         }

@@ -31,6 +31,8 @@ use tokio::time::sleep;
 use self::grant::Hosts;
 pub use self::grant::{Granted, Refusal, Teller};
 
+/// How long the component may take to say what it wants. It has one thread, which may be hashing.
+const ASK_TIME: Duration = Duration::from_secs(30);
 /// How many connections may be open at once: a run has some dozens.
 const OPEN: usize = 128;
 /// How many may be open of which it is not known yet what they are for.
@@ -52,10 +54,15 @@ impl Egress {
         let look_up: LookUp = Box::new(|host, port, limit| {
             Box::pin(async move { Dialer::look_up(&host, port, limit).await })
         });
-        Self::with(hosts, dialer, look_up).await
+        Self::with(hosts, dialer, look_up, ASK_TIME).await
     }
 
-    async fn with(hosts: Vec<Granted>, dialer: Dialer, look_up: LookUp) -> io::Result<Self> {
+    async fn with(
+        hosts: Vec<Granted>,
+        dialer: Dialer,
+        look_up: LookUp,
+        ask_time: Duration,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let no_randomness = |_| io::Error::other("the system has no random numbers");
@@ -74,6 +81,7 @@ impl Egress {
             hosts: Hosts::new(hosts),
             dialer,
             look_up,
+            ask_time,
             open: Semaphore::new(OPEN),
             teller: Arc::clone(&teller),
         });
@@ -115,6 +123,7 @@ struct Shared {
     hosts: Hosts,
     dialer: Dialer,
     look_up: LookUp,
+    ask_time: Duration,
     open: Semaphore,
     teller: Arc<Teller>,
 }

@@ -15,8 +15,6 @@ use super::grant::{Refusal, place, shown};
 use super::head::Target;
 use super::relay::{Incoming, relay};
 
-/// How long the component may take to say what it wants. It has one thread, which may be hashing.
-const ASK_TIME: Duration = Duration::from_secs(30);
 /// The longest time to connect that is heeded.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -26,7 +24,7 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
     let _ = stream.set_nodelay(true);
     let (read, mut write) = stream.into_split();
     let mut incoming = Incoming::new(read);
-    let ask = match timeout(ASK_TIME, incoming.line(MAX_ASK)).await {
+    let ask = match timeout(shared.ask_time, incoming.line(MAX_ASK)).await {
         Ok(Ok(line)) => serde_json::from_slice::<Ask>(&line).ok(),
         Ok(Err(_)) | Err(_) => None,
     };
