@@ -118,7 +118,8 @@ impl Host {
                             return;
                         }
                         heard.lock().unwrap().extend(&buffer[..read]);
-                        if buffer[..read].ends_with(b"\r\n\r\n") {
+                        // The end of a head, or a greeting of TLS.
+                        if buffer[..read].ends_with(b"\r\n\r\n") || buffer[0] == 0x16 {
                             stream.write_all(answer.as_bytes()).await.unwrap();
                             if !stays {
                                 return;
