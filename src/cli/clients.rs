@@ -13,8 +13,9 @@ use crate::engine::lock::Lock;
 use crate::engine::world::{RunNames, State, World};
 use crate::failure::Failure;
 use crate::net::{self, Authority};
+use crate::oci::hosts::Named;
 use crate::oci::{
-    self, Credential, Credentials, DockerConfig, PlatformRule, ProcessHelpers, Reference,
+    self, Credential, Credentials, DockerConfig, Hosts, PlatformRule, ProcessHelpers, Reference,
 };
 use crate::outcome::ExitCode;
 use crate::report::{Detail, Emitter, NoMask};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub docker_config: bool,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
     pub plain_http: BTreeMap<String, bool>,
+    /// Hosts that the document lists for what registries may name, by registry.
+    pub listed: BTreeMap<String, Named>,
     /// Files with certificate authorities to trust besides.
     pub authorities: Vec<PathBuf>,
     /// Who must have signed what.
@@ -68,6 +71,13 @@ impl Parts {
         let registries = oci::Client::new(oci::Config {
             credentials: self.credentials(environment)?,
             plain_http: self.plain_http,
+            hosts: Hosts::new(
+                self.listed,
+                self.lock
+                    .as_ref()
+                    .map(|lock| lock.hosts.clone())
+                    .unwrap_or_default(),
+            ),
             notices: notices(events),
             ..oci::Config::new(http.clone(), environment.clock.clone())
         });

@@ -1,5 +1,7 @@
 //! What is asked of a registry: manifests, blobs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -7,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::answer::Answer;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind};
+use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
 use super::transport::{Attempts, Call, Config, Transport};
@@ -72,6 +75,18 @@ impl Client {
         let url = self.transport.base(registry)?;
         let host = url.host_str().unwrap_or(registry).to_owned();
         Ok((host, url.port_or_known_default().unwrap_or_default()))
+    }
+
+    /// Returns the hosts that are listed for what a registry may name: its token service, its blobs.
+    #[must_use]
+    pub fn listed(&self, registry: &str) -> Vec<Listed> {
+        self.transport.hosts().of(registry)
+    }
+
+    /// Returns the hosts that registries have named and that answered so far, by registry.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<String, Named> {
+        self.transport.met().all()
     }
 
     /// Returns the credential helper that would be asked for a registry, and whether it is known to
