@@ -18,7 +18,7 @@ use crate::oci::{
     self, Credential, Credentials, DockerConfig, Hosts, PlatformRule, ProcessHelpers, Reference,
 };
 use crate::outcome::ExitCode;
-use crate::report::{Detail, Emitter, NoMask};
+use crate::report::{Detail, Emitter, NoMask, words};
 use crate::trust::Policy;
 
 /// What a world is made of.
@@ -182,16 +182,37 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
     let events = events.clone();
     Arc::new(move |notice| {
         events.emit(match notice {
+            oci::Notice::QuotaLow { host, quota } => Detail::Warned {
+                message: format!("{host} has {quota}"),
+                hint: Some(format!("log in to {host}, or use a mirror")),
+            },
             oci::Notice::Retrying {
+                host,
                 reason,
                 wait,
+                shared,
                 attempt,
                 of,
+            } => {
+                let wait = words::duration(wait);
+                Detail::Waiting {
+                    on: if shared {
+                        format!("{host}, which is left alone for {wait}: {reason}")
+                    } else {
+                        format!("{host}, {wait} before attempt {} of {of}: {reason}", attempt + 1)
+                    },
+                }
+            }
+            oci::Notice::Silent {
+                host,
+                what,
+                lasted,
+                patience,
             } => Detail::Waiting {
                 on: format!(
-                    "a registry, {} s before attempt {} of {of}: {reason}",
-                    wait.as_secs_f32().ceil(),
-                    attempt + 1
+                    "{host}, which has sent nothing of {what} for {} (of at most {}); asked on a second connection too",
+                    words::duration(lasted),
+                    words::duration(patience),
                 ),
             },
             oci::Notice::Warning { message } => Detail::Warned {
