@@ -84,7 +84,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
     });
     let arguments = words.collect::<Result<Vec<_>, _>>()?;
     let mut cage = cage(session)?;
-    let policy = policy(sandbox)?;
+    let policy = policy(sandbox).map_err(|failure| derive::refused(failure, cli, session))?;
     match asked {
         Asked::Validate(validate) => {
             session.mind_signals()?;
@@ -106,7 +106,8 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 document: None,
                 plain_http: None,
             };
-            perform(task, cage, &policy, session).await
+            let ended = perform(task, cage, &policy, session).await;
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
         Asked::Run(run) | Asked::Plan(run) => {
             let command = if matches!(asked, Asked::Run(_)) {
@@ -128,10 +129,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
             let task = task(&derived, run, arguments, sandbox);
             let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
             derived.close().await;
-            ended.map_err(|failure| match failure.exit {
-                ExitCode::NotGranted => derive::refused(failure, run, command, session),
-                _ => failure,
-            })
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
     }
 }

@@ -200,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn the_policy_in_the_docs_is_sound() {
+        let page = include_str!("../../docs/sandbox.md");
+        let (_, rest) = page.split_once("```yaml\n# trust.yml\n").unwrap();
+        let text = rest.split_once("```").unwrap().0;
+        let trust = load_trust(&Source::new("trust.yml", text)).unwrap();
+        assert_eq!(trust.images.keys().count(), 1);
+    }
+
+    #[test]
     fn a_flag_without_effect_is_refused() {
         let home = tempfile::tempdir().unwrap();
         for change in [
