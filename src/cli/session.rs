@@ -114,6 +114,7 @@ impl Session {
                 mask: self.mask.clone(),
                 ..world
             }),
+            deadline: None,
         }
     }
 
