@@ -18,7 +18,7 @@ use crate::oci::{
     self, Credential, Credentials, DockerConfig, Hosts, PlatformRule, ProcessHelpers, Reference,
 };
 use crate::outcome::ExitCode;
-use crate::report::{Detail, Emitter, NoMask};
+use crate::report::{Detail, Emitter, NoMask, words};
 use crate::trust::Policy;
 
 /// What a world is made of.
@@ -68,19 +68,7 @@ impl Parts {
     /// A file that can't be read or used, or no place for the cache.
     pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
         let http = self.http(environment)?;
-        let registries = oci::Client::new(oci::Config {
-            credentials: self.credentials(environment)?,
-            plain_http: self.plain_http,
-            hosts: Hosts::new(
-                self.listed,
-                self.lock
-                    .as_ref()
-                    .map(|lock| lock.hosts.clone())
-                    .unwrap_or_default(),
-            ),
-            notices: notices(events),
-            ..oci::Config::new(http.clone(), environment.clock.clone())
-        });
+        let registries = self.client(&http, environment, events)?;
         Ok(World {
             clock: environment.clock.clone(),
             run: self.run,
@@ -92,6 +80,39 @@ impl Parts {
             state: State::default(),
             mask: Arc::new(NoMask),
         })
+    }
+
+    /// Makes the client for registries alone, for who needs no world.
+    ///
+    /// # Errors
+    /// A file that can't be read or used.
+    pub fn registries(
+        &self,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        self.client(&self.http(environment)?, environment, events)
+    }
+
+    fn client(
+        &self,
+        http: &net::Client,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        Ok(oci::Client::new(oci::Config {
+            credentials: self.credentials(environment)?,
+            plain_http: self.plain_http.clone(),
+            hosts: Hosts::new(
+                self.listed.clone(),
+                self.lock
+                    .as_ref()
+                    .map(|lock| lock.hosts.clone())
+                    .unwrap_or_default(),
+            ),
+            notices: notices(events),
+            ..oci::Config::new(http.clone(), environment.clock.clone())
+        }))
     }
 
     fn http(&self, environment: &Environment) -> Result<net::Client, Failure> {
@@ -182,16 +203,37 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
     let events = events.clone();
     Arc::new(move |notice| {
         events.emit(match notice {
+            oci::Notice::QuotaLow { host, quota } => Detail::Warned {
+                message: format!("{host} has {quota}"),
+                hint: Some(format!("log in to {host}, or use a mirror")),
+            },
             oci::Notice::Retrying {
+                host,
                 reason,
                 wait,
+                shared,
                 attempt,
                 of,
+            } => {
+                let wait = words::duration(wait);
+                Detail::Waiting {
+                    on: if shared {
+                        format!("{host}, which is left alone for {wait}: {reason}")
+                    } else {
+                        format!("{host}, {wait} before attempt {} of {of}: {reason}", attempt + 1)
+                    },
+                }
+            }
+            oci::Notice::Silent {
+                host,
+                what,
+                lasted,
+                patience,
             } => Detail::Waiting {
                 on: format!(
-                    "a registry, {} s before attempt {} of {of}: {reason}",
-                    wait.as_secs_f32().ceil(),
-                    attempt + 1
+                    "{host}, which has sent nothing of {what} for {} (of at most {}); asked on a second connection too",
+                    words::duration(lasted),
+                    words::duration(patience),
                 ),
             },
             oci::Notice::Warning { message } => Detail::Warned {

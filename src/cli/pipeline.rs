@@ -445,6 +445,13 @@ impl Session {
         self.preparation.files.push(document::called(path));
     }
 
+    /// Notes pipeline files for the report of a command that was refused before it read them.
+    pub(super) fn will_read(&mut self, paths: &[PathBuf]) {
+        if self.preparation.files.is_empty() {
+            paths.iter().for_each(|path| self.reads(path));
+        }
+    }
+
     /// Writes what is left of a command whose pipeline could not be opened, and returns how it ends.
     pub(super) fn leave_unopened(
         &self,

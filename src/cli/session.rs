@@ -113,6 +113,7 @@ impl Session {
                 mask: self.mask.clone(),
                 ..world
             }),
+            deadline: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::digest::Hasher;
@@ -13,7 +14,7 @@ use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
 use super::transport::{Attempts, Call, Config, Transport};
-use super::{Digest, Repository};
+use super::{Digest, Quota, Repository};
 use crate::net;
 
 /// A client for all registries of a run; clones share connections and tokens.
@@ -58,6 +59,21 @@ impl Client {
         Self {
             transport: Transport::new(config),
         }
+    }
+
+    /// Returns the same client for a caller that has no use for an answer after `deadline`: what
+    /// would have to wait longer fails at once, with the time at which it could be tried again.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            transport: self.transport.until(deadline),
+        }
+    }
+
+    /// Returns how many requests each host still allows, by host and port, as far as they said.
+    #[must_use]
+    pub fn quotas(&self) -> BTreeMap<String, Quota> {
+        self.transport.quotas()
     }
 
     /// Returns the log of every request that was sent.

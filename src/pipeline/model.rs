@@ -272,6 +272,16 @@ record! {
 }
 
 record! {
+    /// A file that says who must have signed, and nothing else.
+    pub struct TrustFile("a trust policy") {
+        /// The version of the document's form: 1.
+        version: Version,
+        /// Who must have signed what.
+        trust: Trust,
+    }
+}
+
+record! {
     /// Someone who signs.
     pub struct Signer("a signer") {
         /// PEM files with public keys, relative to the working directory. One of them must have signed.

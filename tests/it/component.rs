@@ -3,6 +3,7 @@
 //! The launcher compiles the component once for all tests; the stock runtime does for each run.
 
 mod cancel;
+mod distribution;
 mod escapes;
 mod hosts;
 mod refusals;

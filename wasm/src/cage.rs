@@ -282,6 +282,27 @@ impl Cage {
         )
     }
 
+    /// Says which grant would let the component change a file or folder that decides what runs.
+    pub fn changes(&self, own: &Path) -> Option<Failure> {
+        let own = real(&self.working_folder.join(own));
+        let touched = |path: &Path| own.starts_with(path) || path.starts_with(&own);
+        let folders = self.folders.iter().filter(|mount| !mount.read_only);
+        let carried = self.carried.iter().map(|(path, ..)| self.real(path));
+        let path = folders
+            .map(|mount| real(&mount.host))
+            .chain(carried)
+            .find(|path| touched(path))?;
+        let message = format!("can't grant {} to be written", path.display());
+        Some(
+            Failure::new(ExitCode::Usage, message)
+                .caused_by(format!(
+                    "{} says which component may run: whoever can change it is outside the sandbox",
+                    own.display()
+                ))
+                .hinted("grant a folder that does not hold it, or keep it elsewhere"),
+        )
+    }
+
     /// Returns a path as it is once links are followed.
     pub fn real(&self, path: &str) -> PathBuf {
         real(&self.working_folder.join(path))
@@ -462,5 +483,14 @@ mod tests {
         let mount = cage.mount(".", true, String::new());
         cage.folders.push(mount);
         assert!(cage.opens(&own).is_some());
+        // What only decides may be read, and not be written.
+        assert!(cage.changes(&own).is_none());
+        let mount = cage.mount("state", false, String::new());
+        cage.folders.push(mount);
+        assert!(cage.changes(&own).is_some());
+        assert!(cage.changes(Path::new("p.yml")).is_none());
+        cage.carried
+            .push(("p.yml".into(), String::new(), Carry::Replace));
+        assert!(cage.changes(Path::new("p.yml")).is_some());
     }
 }
