@@ -336,7 +336,7 @@ pub(super) fn prepare(
             grants.write_file(path, "lock file");
         }
     }
-    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let context = session.world(parts)?;
     // A run opens it, and keeps its journal there, whatever its steps are.
     grants.write(context.world.cache.root().display().to_string(), "journal");
     for (task, _) in tasks

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shipgate::cli::args::{Cli, Command, RunArgs, ValidateArgs};
+use shipgate::cli::clients;
 use shipgate::cli::derive::{self, Derived, derive};
 use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
@@ -14,6 +15,7 @@ use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
+use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
@@ -23,6 +25,7 @@ use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
 use crate::compiled::{self, Places};
 use crate::component::{self, Run, Stdin};
+use crate::egress::Egress;
 use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
@@ -103,6 +106,10 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 sandbox,
                 stdin: stdin_of(&validate.pipelines),
                 brief: Brief::default(),
+                // Documents are checked without network.
+                dialer: Client::new(Config::default())
+                    .map_err(failure::host)?
+                    .dialer(),
                 document: None,
                 plain_http: None,
             };
@@ -154,8 +161,10 @@ fn task<'a>(
         stdin,
         brief: Brief {
             playground: derived.playground(),
+            trusted: derived.trusted(),
             ..Brief::default()
         },
+        dialer: derived.dialer(),
         document,
         plain_http: run.store.plain_http,
     }
@@ -188,6 +197,7 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
+        dialer: clients::http(&[], &session.environment)?.dialer(),
         document: None,
         plain_http: None,
     };
@@ -222,6 +232,8 @@ struct Task<'a> {
     arguments: Vec<String>,
     stdin: Stdin,
     brief: Brief,
+    /// Connects for it.
+    dialer: Dialer,
     /// The document's path and text as they were read: what grants were derived from is what runs.
     document: Option<(PathBuf, String)>,
     /// Whether registries are spoken to without TLS, where the command line says so.
@@ -264,7 +276,10 @@ async fn perform_named(
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
-    let stage = stage(&task, &cage, named, session)?;
+    let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let egress = egress.map_err(failure::host)?;
+    let stage = stage(&task, &cage, &egress, named, session)?;
     let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
@@ -279,6 +294,7 @@ async fn perform_named(
         component: &loaded.component,
         path: &path,
         cage: &cage,
+        egress: &egress,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -299,7 +315,13 @@ async fn perform_named(
     Ok(code)
 }
 
-fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result<Stage, Failure> {
+fn stage(
+    task: &Task<'_>,
+    cage: &Cage,
+    egress: &Egress,
+    named: bool,
+    session: &Session,
+) -> Result<Stage, Failure> {
     let mut stage = Stage::new(&cage.working_folder).map_err(failure::host)?;
     let brief = Brief {
         working_folder: named.then(|| cage.working_folder.display().to_string()),
@@ -308,6 +330,7 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
             std::env::consts::OS.to_owned(),
             std::env::consts::ARCH.to_owned(),
         )),
+        egress: Some(egress.way().clone()),
         ..task.brief.clone()
     };
     stage.brief(&brief).map_err(failure::host)?;
