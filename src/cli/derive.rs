@@ -12,6 +12,7 @@ use crate::engine::grants::Grants;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::PlaygroundNames;
+use crate::state::Header;
 
 /// What a run takes beyond its steps: reading, reports, the end of what was cancelled.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -83,6 +84,12 @@ impl Derived {
     #[must_use]
     pub fn cache(&self) -> String {
         self.opened.context.world.cache.root().display().to_string()
+    }
+
+    /// Returns what the run is given, as its journal has it.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.opened.header
     }
 
     /// Returns the document's text as it was read.

@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 mod launch;
 mod network;
+mod record;
 mod source;
 mod stage;
 mod table;
