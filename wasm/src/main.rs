@@ -18,6 +18,7 @@ mod network;
 mod record;
 mod source;
 mod stage;
+mod stale;
 mod table;
 mod trust;
 
