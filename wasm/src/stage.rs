@@ -51,7 +51,7 @@ impl Stage {
     /// # Errors
     /// There is no folder for temporary files.
     pub fn new(working_folder: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(stale::PREFIX).tempdir()?;
+        let folder = stale::make()?;
         let lock = stale::lock(folder.path())?;
         if let Some(parent) = folder.path().parent() {
             stale::sweep(parent, folder.path());

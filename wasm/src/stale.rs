@@ -9,12 +9,27 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 /// How the names of private folders begin.
-pub const PREFIX: &str = "shipgate-sandbox-";
+const PREFIX: &str = "shipgate-sandbox-";
 /// The file whose lock is held.
 const LOCK: &str = "lock";
 /// A folder without a lock is being made, or its maker was killed then.
 const UNHELD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Makes a private folder, whose copies nobody else may read.
+///
+/// # Errors
+/// There is no folder for temporary files.
+pub fn make() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX);
+    // Without it the mode is that of any folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
+}
 
 /// Holds a folder for as long as the file is open.
 ///
@@ -118,6 +133,14 @@ mod tests {
         sweep(folders.0.path(), &ours);
         assert!(ours.exists() && alive.exists() && young.exists());
         assert!(!dead.exists() && !old.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_may_look_into_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(make().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
     }
 
     #[cfg(unix)]
