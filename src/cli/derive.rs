@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::net::Dialer;
 use crate::outcome::ExitCode;
 use crate::pipeline::PlaygroundNames;
+use crate::state::Header;
 
 /// What a run takes beyond its steps: reading, reports, the end of what was cancelled.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -99,6 +100,12 @@ impl Derived {
     #[must_use]
     pub fn cache(&self) -> String {
         self.opened.context.world.cache.root().display().to_string()
+    }
+
+    /// Returns what the run is given, as its journal has it.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.opened.header
     }
 
     /// Returns the document's text as it was read.

@@ -28,6 +28,8 @@ pub const EXIT_CODE: &str = "exit-code";
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Brief {
+    /// The run's id: the launcher keeps what it was given under that name.
+    pub run: Option<String>,
     /// The folder that relative paths are below, by its name outside.
     pub working_folder: Option<String>,
     /// What the machine is called from one start to the next.

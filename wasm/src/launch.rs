@@ -26,6 +26,7 @@ use crate::cage::{Cage, Purpose};
 use crate::compiled::{self, Places};
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
+use crate::record::{self, Given, Record};
 use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
@@ -112,6 +113,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                     .dialer(),
                 document: None,
                 plain_http: None,
+                given: None,
             };
             let ended = perform(task, cage, &policy, session).await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -133,7 +135,11 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 },
                 _ => Purpose::Run,
             };
-            let task = task(&derived, run, arguments, sandbox);
+            let mut task = task(&derived, run, arguments, sandbox);
+            task.given = matches!(purpose, Purpose::Run).then(|| Given {
+                cache: cage.working_folder.join(derived.cache()),
+                header: derived.header().clone(),
+            });
             let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
             derived.close().await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -160,6 +166,7 @@ fn task<'a>(
         sandbox,
         stdin,
         brief: Brief {
+            run: Some(derived.header().run.clone()),
             playground: derived.playground(),
             trusted: derived.trusted(),
             ..Brief::default()
@@ -167,6 +174,7 @@ fn task<'a>(
         dialer: derived.dialer(),
         document,
         plain_http: run.store.plain_http,
+        given: None,
     }
 }
 
@@ -200,6 +208,7 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         dialer: clients::http(&[], &session.environment)?.dialer(),
         document: None,
         plain_http: None,
+        given: None,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -238,6 +247,8 @@ struct Task<'a> {
     document: Option<(PathBuf, String)>,
     /// Whether registries are spoken to without TLS, where the command line says so.
     plain_http: Option<bool>,
+    /// What a run is given that keeps a journal.
+    given: Option<Given>,
 }
 
 async fn perform(
@@ -252,7 +263,7 @@ async fn perform(
 /// Refuses, grants, loads and runs. `named` says whether files have the names inside that they have
 /// outside.
 async fn perform_named(
-    task: Task<'_>,
+    mut task: Task<'_>,
     mut cage: Cage,
     policy: &Policy,
     session: &Session,
@@ -280,6 +291,7 @@ async fn perform_named(
     let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
     let egress = egress.map_err(failure::host)?;
     let stage = stage(&task, &cage, &egress, named, session)?;
+    let record = record::keep(&cage, task.given.take(), session);
     let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
@@ -306,6 +318,7 @@ async fn perform_named(
         Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
         Err(failure) => told(session, &failure),
     };
+    record.into_iter().for_each(Record::end);
     for failure in stage.carry_out() {
         let unwritten = told(session, &failure);
         if code == ExitCode::Done.code() {

@@ -16,8 +16,10 @@ mod exit;
 mod failure;
 mod launch;
 mod network;
+mod record;
 mod source;
 mod stage;
+mod stale;
 mod table;
 mod trust;
 
