@@ -13,8 +13,9 @@ use crate::engine::lock::Lock;
 use crate::engine::world::{RunNames, State, World};
 use crate::failure::Failure;
 use crate::net::{self, Authority};
+use crate::oci::hosts::Named;
 use crate::oci::{
-    self, Credential, Credentials, DockerConfig, PlatformRule, ProcessHelpers, Reference,
+    self, Credential, Credentials, DockerConfig, Hosts, PlatformRule, ProcessHelpers, Reference,
 };
 use crate::outcome::ExitCode;
 use crate::report::{Detail, Emitter, NoMask, words};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub docker_config: bool,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
     pub plain_http: BTreeMap<String, bool>,
+    /// Hosts that the document lists for what registries may name, by registry.
+    pub listed: BTreeMap<String, Named>,
     /// Files with certificate authorities to trust besides.
     pub authorities: Vec<PathBuf>,
     /// Who must have signed what.
@@ -65,12 +68,7 @@ impl Parts {
     /// A file that can't be read or used, or no place for the cache.
     pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
         let http = self.http(environment)?;
-        let registries = oci::Client::new(oci::Config {
-            credentials: self.credentials(environment)?,
-            plain_http: self.plain_http,
-            notices: notices(events),
-            ..oci::Config::new(http.clone(), environment.clock.clone())
-        });
+        let registries = self.client(&http, environment, events)?;
         Ok(World {
             clock: environment.clock.clone(),
             run: self.run,
@@ -82,6 +80,39 @@ impl Parts {
             state: State::default(),
             mask: Arc::new(NoMask),
         })
+    }
+
+    /// Makes the client for registries alone, for who needs no world.
+    ///
+    /// # Errors
+    /// A file that can't be read or used.
+    pub fn registries(
+        &self,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        self.client(&self.http(environment)?, environment, events)
+    }
+
+    fn client(
+        &self,
+        http: &net::Client,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        Ok(oci::Client::new(oci::Config {
+            credentials: self.credentials(environment)?,
+            plain_http: self.plain_http.clone(),
+            hosts: Hosts::new(
+                self.listed.clone(),
+                self.lock
+                    .as_ref()
+                    .map(|lock| lock.hosts.clone())
+                    .unwrap_or_default(),
+            ),
+            notices: notices(events),
+            ..oci::Config::new(http.clone(), environment.clock.clone())
+        }))
     }
 
     fn http(&self, environment: &Environment) -> Result<net::Client, Failure> {

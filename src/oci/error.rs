@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Digest;
 use super::explain::{instead, said, wait};
+use super::hosts::{Place, Role};
 pub use super::login::Login;
 use super::manifest::ManifestError;
 use super::platform::Platform;
@@ -108,7 +109,10 @@ impl Error {
     /// Returns whether the registry could not be reached, or could not be heard to the end.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Unreachable { .. })
+        matches!(
+            self.0.kind,
+            ErrorKind::Unreachable { .. } | ErrorKind::Unlisted { .. }
+        )
     }
 
     /// Returns whether the same request may succeed later.
@@ -228,6 +232,14 @@ pub enum ErrorKind {
         digest: Digest,
         /// The hosts that the manifest names.
         hosts: Vec<String>,
+    },
+    /// A token service that credentials don't go to.
+    #[error("{registry} names {service} as its token service, and credentials are not sent there")]
+    ForeignLogin {
+        /// The registry.
+        registry: String,
+        /// The host that it named.
+        service: Place,
     },
     /// An answer breaks the protocol.
     #[error("{host} sent something that the distribution spec does not allow: {reason}")]
@@ -359,6 +371,19 @@ pub enum ErrorKind {
         /// The service's own words.
         message: Option<String>,
     },
+    /// The registry named a host that nobody lists, and the sandbox does not connect to it.
+    #[error("{registry} {} {place}, which is not granted", names(*.role))]
+    Unlisted {
+        /// The registry.
+        registry: String,
+        /// What it named the host for.
+        role: Role,
+        /// The host that it named.
+        place: Place,
+        /// What came of the connection.
+        #[source]
+        source: net::Error,
+    },
     /// The registry asks for credentials in a way, or at a place, that they are not given to.
     #[error("{host} asks for a login that is not given: {reason}")]
     UnsafeLogin {
@@ -376,4 +401,11 @@ pub enum ErrorKind {
         #[source]
         source: net::Error,
     },
+}
+
+const fn names(role: Role) -> &'static str {
+    match role {
+        Role::Blobs => "redirects to",
+        Role::Token => "has its tokens at",
+    }
 }

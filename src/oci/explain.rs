@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::diagnosis::expects_tls;
 use super::error::{Error, ErrorKind, Login};
+use super::hosts::{self, Role};
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use crate::failure::{Explain, Fact};
@@ -24,6 +25,10 @@ impl Explain for Error {
             ErrorKind::ForeignLayer { .. } => {
                 "push the image again with its foreign layers, so that the registry has all of it".into()
             }
+            ErrorKind::ForeignLogin { registry, service } => format!(
+                "if {service} is the token service of {registry}, add under `registries`: `{}`; else tell who runs {registry}",
+                hosts::line(registry, Role::Token, service)
+            ),
             ErrorKind::Malformed { host, .. } => {
                 format!("check that {host} is a registry, and not a login page or another service")
             }
@@ -55,6 +60,7 @@ impl Explain for Error {
                 Login::Anonymous => format!("add credentials for {registry} under `registries`, or run `docker login {registry}`"),
                 Login::With { origin, .. } => format!("renew the credentials from {origin}"),
             },
+            ErrorKind::Unlisted { registry, role, place, .. } => hosts::hint(registry, *role, place),
             ErrorKind::UnsafeLogin { host, .. } => {
                 format!("let {host} name an https token service, or remove its credentials")
             }
@@ -132,6 +138,10 @@ impl ErrorKind {
                     Fact::new("hosts", hosts.join(", ")),
                 ]
             }
+            ErrorKind::ForeignLogin { registry, service } => vec![
+                Fact::new("registry", registry),
+                Fact::new("token service", service),
+            ],
             ErrorKind::Malformed { host, url, .. } => {
                 vec![Fact::new("host", host), Fact::new("url", url)]
             }
@@ -217,6 +227,17 @@ impl ErrorKind {
                 Fact::new("registry", registry),
                 Fact::new("scope", scope),
                 Fact::new("login", login),
+            ],
+            ErrorKind::Unlisted {
+                registry,
+                role,
+                place,
+                ..
+            } => vec![
+                Fact::new("registry", registry),
+                Fact::new("host", place.host()),
+                Fact::new("port", place.port()),
+                Fact::new("line to add", hosts::line(registry, *role, place)),
             ],
             ErrorKind::UnsafeLogin { host, .. } => vec![Fact::new("host", host)],
             ErrorKind::Unreachable { host, source } => {

@@ -19,8 +19,11 @@ mod hedge;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
 mod helper;
+pub mod hosts;
+pub mod known_hosts;
 pub mod login;
 pub mod manifest;
+mod named;
 pub mod platform;
 mod quota;
 pub mod reference;
@@ -43,6 +46,7 @@ pub use docker_config::DockerConfig;
 pub use error::{Error, ErrorKind, GaveUp};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;
+pub use hosts::Hosts;
 pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
 pub use quota::Quota;

@@ -21,6 +21,8 @@ use super::delay::server_time;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
 use super::hedge::Pulse;
+use super::hosts::{Place, Role};
+use super::named::Errand;
 use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
 use crate::net;
 
@@ -276,6 +278,7 @@ struct Ask<'a> {
 impl Ask<'_> {
     async fn bearer(&self, found: Option<&Found>) -> Result<Granted, Error> {
         let login = found.map_or(Login::Anonymous, Found::login);
+        self.check_service(found)?;
         let request = match found.map(|found| &found.credential) {
             Some(Credential::RegistryToken(token)) => {
                 return Ok((self.bearer_header(token.expose())?, login, None));
@@ -293,7 +296,12 @@ impl Ask<'_> {
         let begun = Instant::now();
         // Whoever asks for a token may hold the only slot of the host that gives it.
         let transport = self.transport.uncounted();
-        let answer = transport.follow(request, "a token").await?;
+        let errand = Errand {
+            registry: self.host,
+            role: Role::Token,
+            what: "a token",
+        };
+        let answer = transport.follow(request, errand).await?;
         let status = answer.status();
         let wait = self.transport.retry_after(&answer);
         let (asker, url) = (answer.host.clone(), answer.url.clone());
@@ -341,6 +349,23 @@ impl Ask<'_> {
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))
+    }
+
+    /// Refuses to send credentials to a service that neither is on the registry's site nor listed.
+    fn check_service(&self, found: Option<&Found>) -> Result<(), Error> {
+        let sends =
+            found.is_some_and(|found| !matches!(found.credential, Credential::RegistryToken(_)));
+        let hosts = self.transport.hosts();
+        match Place::of(self.realm) {
+            Some(service) if sends && !hosts.trusts(self.host, self.registry, self.realm) => {
+                Err(ErrorKind::ForeignLogin {
+                    registry: self.host.to_owned(),
+                    service,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn get(&self) -> net::Request {

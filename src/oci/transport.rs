@@ -24,6 +24,8 @@ use super::delay::retry_after;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, GaveUp, Login};
 use super::hedge::{Lane, Pulse, Silence, hedged};
+use super::hosts::{Hosts, Role};
+use super::named::{Errand, Met};
 use super::quota::Quota;
 use super::reference::api_host;
 pub(super) use super::retry::Attempts;
@@ -43,6 +45,8 @@ pub struct Config {
     /// Registries, as written in references, that are spoken to without TLS (`true`) or with it
     /// (`false`). Of those that are not named, loopback addresses are spoken to without.
     pub plain_http: BTreeMap<String, bool>,
+    /// The hosts that registries may name, besides those of the table.
+    pub hosts: Hosts,
     /// The wall clock, for dates in `Retry-After`.
     pub clock: Clock,
     /// How often and how patiently requests are repeated.
@@ -61,6 +65,7 @@ impl Config {
             http,
             credentials: Credentials::none(),
             plain_http: BTreeMap::new(),
+            hosts: Hosts::default(),
             clock,
             retry: RetryPolicy::default(),
             requests_per_host: REQUESTS_PER_HOST,
@@ -138,6 +143,7 @@ struct Inner {
     config: Config,
     tickets: Tickets,
     traffic: Traffic,
+    met: Met,
 }
 
 /// One request, apart from who is asked and who asks.
@@ -163,6 +169,7 @@ impl Transport {
             inner: Arc::new(Inner {
                 tickets: Tickets::default(),
                 traffic: Traffic::new(config.requests_per_host),
+                met: Met::default(),
                 config,
             }),
             deadline: None,
@@ -202,6 +209,14 @@ impl Transport {
 
     pub(super) fn now(&self) -> Timestamp {
         self.inner.config.clock.now()
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.inner.config.hosts
+    }
+
+    pub(super) fn met(&self) -> &Met {
+        &self.inner.met
     }
 
     pub(super) fn notice(&self, notice: Notice) {
@@ -358,7 +373,7 @@ impl Transport {
         let tickets = &self.inner.tickets;
         let ticket = tickets.current(self, registry, call.door(&asker)).await?;
         let answer = self
-            .follow(call.request(ticket.as_ref()), &call.what)
+            .follow(call.request(ticket.as_ref()), call.errand())
             .await?;
         if answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
             return Ok((answer, ticket));
@@ -383,7 +398,7 @@ impl Transport {
         let (ticket, new) = tickets
             .answer(self, registry, call.door(&asker), challenges, used)
             .await?;
-        let answer = self.follow(call.request(Some(&ticket)), &call.what).await?;
+        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
         if new || answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
             return Ok((answer, Some(ticket)));
         }
@@ -399,20 +414,21 @@ impl Transport {
                 Some(&ticket),
             )
             .await?;
-        let answer = self.follow(call.request(Some(&ticket)), &call.what).await?;
+        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
         Ok((answer, Some(ticket)))
     }
 
     /// Sends a request once, without any ticket, whatever the answer is.
     pub(super) async fn bare(&self, call: &Call) -> Result<Answer, Error> {
-        self.follow(call.request(None), &call.what).await
+        self.follow(call.request(None), call.errand()).await
     }
 
     /// Sends a request and follows redirects; `Authorization` goes to the first origin alone.
+    /// Hosts other than the registry's own were named by it, for what the errand says.
     pub(super) async fn follow(
         &self,
         mut request: net::Request,
-        what: &str,
+        errand: Errand<'_>,
     ) -> Result<Answer, Error> {
         request
             .headers
@@ -422,12 +438,13 @@ impl Transport {
         for _ in 0..=MOST_REDIRECTS {
             let host = host_of(&request.url);
             let url = net::redact(&request.url);
-            let (response, slot) = self.hop(&request, &host, what).await?;
+            let (response, slot) = self.hop(&request, &host, errand).await?;
+            self.meet(errand.registry, errand.role, &request.url);
             let answer = Answer {
                 response,
                 host,
                 url,
-                what: what.to_owned(),
+                what: errand.what.to_owned(),
                 redirected,
                 elsewhere,
                 _slot: slot,
@@ -467,8 +484,9 @@ impl Transport {
         &self,
         request: &net::Request,
         host: &str,
-        what: &str,
+        errand: Errand<'_>,
     ) -> Result<(net::Response, Option<Slot>), Error> {
+        let what = errand.what;
         let Inner {
             config, traffic, ..
         } = &*self.inner;
@@ -486,8 +504,7 @@ impl Transport {
             }
             let sent = self.http().send(request.clone()).await;
             sent.map_err(|source| {
-                let host = host.to_owned();
-                Error::from(ErrorKind::Unreachable { host, source })
+                self.unreachable(errand.registry, errand.role, &request.url, source)
             })
         };
         let safe = request.method == Method::GET || request.method == Method::HEAD;
@@ -624,6 +641,14 @@ impl Call {
             registry: &self.registry,
             host: asker,
             scope: &self.scope,
+        }
+    }
+
+    fn errand(&self) -> Errand<'_> {
+        Errand {
+            registry: &self.registry,
+            role: Role::Blobs,
+            what: &self.what,
         }
     }
 

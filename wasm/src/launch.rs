@@ -16,16 +16,18 @@ use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::{Diagnostic, Source};
-use shipgate::sandbox::{Policy, capability};
+use shipgate::sandbox::{Component, Policy, capability};
 
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
 use crate::compiled::{self, Places};
 use crate::component::{self, Run, Stdin};
+use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
-use crate::{exit, failure};
+use crate::trust::{self, Trust};
+use crate::{describe, exit, failure};
 
 /// How long a command may take whose steps are not known.
 const RAW_TIME: Duration = Duration::from_secs(3600);
@@ -36,6 +38,7 @@ const VALIDATE_TIME: Duration = Duration::from_secs(60);
 pub fn launch(line: Line) -> u8 {
     let talk = match &line {
         Line::Command(cli, _) => cli.talk_settled(),
+        Line::Describe(describe) => describe.talk.clone(),
         Line::Raw(raw) => raw.talk.clone(),
     };
     let mut session = Session::new(&talk, Environment::of_process());
@@ -51,6 +54,7 @@ pub fn launch(line: Line) -> u8 {
     let ended = runtime.block_on(async {
         match line {
             Line::Command(cli, words) => command(&cli, words, &mut session).await,
+            Line::Describe(line) => describe::describe(&line.component, &session),
             Line::Raw(raw) => by_hand(&raw, &session).await,
         }
     });
@@ -80,7 +84,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
     });
     let arguments = words.collect::<Result<Vec<_>, _>>()?;
     let mut cage = cage(session)?;
-    let policy = policy(sandbox)?;
+    let policy = policy(sandbox).map_err(|failure| derive::refused(failure, cli, session))?;
     match asked {
         Asked::Validate(validate) => {
             session.mind_signals()?;
@@ -100,8 +104,10 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 stdin: stdin_of(&validate.pipelines),
                 brief: Brief::default(),
                 document: None,
+                plain_http: None,
             };
-            perform(task, cage, &policy, session).await
+            let ended = perform(task, cage, &policy, session).await;
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
         Asked::Run(run) | Asked::Plan(run) => {
             let command = if matches!(asked, Asked::Run(_)) {
@@ -123,10 +129,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
             let task = task(&derived, run, arguments, sandbox);
             let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
             derived.close().await;
-            ended.map_err(|failure| match failure.exit {
-                ExitCode::NotGranted => derive::refused(failure, run, command, session),
-                _ => failure,
-            })
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
     }
 }
@@ -154,6 +157,7 @@ fn task<'a>(
             ..Brief::default()
         },
         document,
+        plain_http: run.store.plain_http,
     }
 }
 
@@ -185,6 +189,7 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
         document: None,
+        plain_http: None,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -219,6 +224,8 @@ struct Task<'a> {
     brief: Brief,
     /// The document's path and text as they were read: what grants were derived from is what runs.
     document: Option<(PathBuf, String)>,
+    /// Whether registries are spoken to without TLS, where the command line says so.
+    plain_http: Option<bool>,
 }
 
 async fn perform(
@@ -243,22 +250,27 @@ async fn perform_named(
     cage.without_denied_front(policy);
     refuse(cage.denied(policy), session)?;
     let places = Places::usual(&session.environment);
-    for own in places.iter().flat_map(|it| [&it.compiled, &it.state]) {
+    for own in places.iter().flat_map(Places::all) {
         if let Some(failure) = cage.opens(own) {
             return Err(failure);
         }
+    }
+    let trust = Trust::find(task.sandbox, &session.environment)?;
+    let usual = trust::usual(&session.environment);
+    let deciding = trust.iter().flat_map(Trust::files).chain(usual.as_deref());
+    if let Some(failure) = deciding.into_iter().find_map(|own| cage.changes(own)) {
+        return Err(failure);
     }
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
     let stage = stage(&task, &cage, named, session)?;
-    let path = component_path(task.sandbox.component.clone())?;
-    let loaded = tokio::select! {
+    let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
             return Err(Failure::new(ExitCode::Cancelled, "cancelled before the component began"));
         }
-        loaded = load(path.clone(), places) => loaded?,
+        loaded = load(&task, trust.as_ref(), places, session) => loaded?,
     };
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
@@ -311,16 +323,40 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
     Ok(stage)
 }
 
-/// Reads and compiles the component on a thread of its own: a signal must not have to wait for it.
-async fn load(path: PathBuf, places: Option<Places>) -> Result<compiled::Loaded, Failure> {
+/// Gets and compiles the component, and returns it with what it is called.
+async fn load(
+    task: &Task<'_>,
+    trust: Option<&Trust>,
+    places: Option<Places>,
+    session: &Session,
+) -> Result<(PathBuf, compiled::Loaded), Failure> {
+    let (path, fetched) = match &task.sandbox.component {
+        Some(Component::Registry(artifact)) => {
+            let origin = Origin {
+                artifact,
+                trust,
+                plain_http: task.plain_http,
+                kept: places.as_ref().map(|places| places.components.as_path()),
+            };
+            let bytes = origin.obtain(session).await?;
+            (artifact.to_string().into(), Some(bytes))
+        }
+        Some(Component::File(path)) => (path.clone(), None),
+        None => (component_beside()?, None),
+    };
+    let name = path.clone();
+    // On a thread of its own: a signal must not have to wait for it.
     #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
     let loading = tokio::task::spawn_blocking(move || {
-        let bytes = std::fs::read(&path).map_err(|error| failure::component(&path, error))?;
+        let bytes = match fetched {
+            Some(bytes) => bytes,
+            None => std::fs::read(&path).map_err(|error| failure::component(&path, error))?,
+        };
         let engine = component::engine().map_err(failure::host)?;
         compiled::load(&engine, bytes, places.as_ref())
             .map_err(|error| failure::compile(&path, &error))
     });
-    loading.await.map_err(failure::host)?
+    Ok((name, loading.await.map_err(failure::host)??))
 }
 
 fn cage(session: &Session) -> Result<Cage, Failure> {
@@ -375,11 +411,8 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
-/// Returns the component: the one that was named, or the one beside this program.
-fn component_path(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    if let Some(path) = named {
-        return Ok(path);
-    }
+/// Returns the component beside this program.
+fn component_beside() -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe()
         .ok()
         .map(|program| program.with_file_name("shipgate.wasm"));

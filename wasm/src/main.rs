@@ -4,16 +4,21 @@
 //! component gets. `docs/sandbox.md` says what is enforced and what is not.
 
 mod arguments;
+mod artifact;
 mod bounds;
 mod cage;
 mod compiled;
 mod component;
+mod describe;
+mod evidence;
 mod exit;
 mod failure;
 mod launch;
 mod network;
+mod source;
 mod stage;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 
