@@ -113,7 +113,8 @@ impl Tickets {
         }
     }
 
-    /// Answers the challenges of a 401 that came although, or because, `used` was sent.
+    /// Answers the challenges of a 401 that came although, or because, `used` was sent; says
+    /// whether the ticket is new, and not one that others had fetched before.
     pub(super) async fn answer(
         &self,
         transport: &Transport,
@@ -121,7 +122,7 @@ impl Tickets {
         door: Door<'_>,
         challenges: &[Challenge],
         used: Option<&Ticket>,
-    ) -> Result<Ticket, Error> {
+    ) -> Result<(Ticket, bool), Error> {
         let way = Way::choose(challenges, registry, door)?;
         let place = (door.host.to_owned(), door.scope.to_owned());
         self.known().ways.insert(place, way.clone());
@@ -131,15 +132,15 @@ impl Tickets {
             && Some(ticket.serial) != used.map(|used| used.serial)
             && !ticket.is_over()
         {
-            return Ok(ticket.clone());
+            return Ok((ticket.clone(), false));
         }
         if let Some((at, refusal)) = &state.refused
             && at.elapsed() < REFUSAL_HOLDS
         {
             return Err(refusal.clone().into());
         }
-        self.fetch(&mut state, transport, registry, door, &way)
-            .await
+        let fetched = self.fetch(&mut state, transport, registry, door, &way);
+        Ok((fetched.await?, true))
     }
 
     async fn fetch(

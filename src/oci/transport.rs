@@ -395,12 +395,26 @@ impl Transport {
     ) -> Result<(Answer, Option<Ticket>), Error> {
         let asker = host_of(registry);
         let tickets = &self.inner.tickets;
-        let ticket = tickets
+        let (ticket, new) = tickets
             .answer(self, registry, call.door(&asker), challenges, used)
             .await?;
-        let answer = self
-            .follow(call.request(Some(&ticket)), call.errand())
+        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
+        if new || answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
+            return Ok((answer, Some(ticket)));
+        }
+        // What others had fetched may have run out while this request waited its turn.
+        let challenges = answer.challenges()?;
+        answer.text(ERROR_BODY).await;
+        let (ticket, _) = tickets
+            .answer(
+                self,
+                registry,
+                call.door(&asker),
+                &challenges,
+                Some(&ticket),
+            )
             .await?;
+        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
         Ok((answer, Some(ticket)))
     }
 
