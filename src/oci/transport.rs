@@ -398,7 +398,9 @@ impl Transport {
         let (ticket, new) = tickets
             .answer(self, registry, call.door(&asker), challenges, used)
             .await?;
-        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
+        let answer = self
+            .follow(call.request(Some(&ticket)), call.errand())
+            .await?;
         if new || answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
             return Ok((answer, Some(ticket)));
         }
@@ -414,7 +416,9 @@ impl Transport {
                 Some(&ticket),
             )
             .await?;
-        let answer = self.follow(call.request(Some(&ticket)), call.errand()).await?;
+        let answer = self
+            .follow(call.request(Some(&ticket)), call.errand())
+            .await?;
         Ok((answer, Some(ticket)))
     }
 
