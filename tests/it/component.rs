@@ -5,6 +5,7 @@
 mod cancel;
 mod distribution;
 mod escapes;
+mod journal;
 mod refusals;
 
 use std::fs;
