@@ -8,8 +8,10 @@ use super::clients::Access;
 use super::pipeline::{Opened, open};
 use super::playground::Stage;
 use super::session::Session;
+pub use super::setting::AUTHORITY;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
+use crate::net::Dialer;
 use crate::outcome::ExitCode;
 use crate::pipeline::PlaygroundNames;
 use crate::state::Header;
@@ -78,6 +80,20 @@ impl Derived {
     #[must_use]
     pub const fn grants(&self) -> &Grants {
         &self.opened.grants
+    }
+
+    /// Returns what connects as a native run of this pipeline would.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        self.opened.context.world.http.dialer()
+    }
+
+    /// Returns the files with certificate authorities that it trusts.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<String> {
+        let files = self.opened.grants.read.iter();
+        let trusted = files.filter(|(_, reasons)| reasons.contains(AUTHORITY));
+        trusted.map(|(path, _)| path.clone()).collect()
     }
 
     /// Returns the cache folder, as the grants name it.

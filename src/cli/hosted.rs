@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::egress;
 use crate::pipeline::PlaygroundNames;
 
 /// Where the component sees the folder.
@@ -37,4 +38,9 @@ pub struct Brief {
     pub machine: Option<(String, String)>,
     /// The playground that the launcher hosts.
     pub playground: Option<PlaygroundNames>,
+    /// The only way to other hosts.
+    pub egress: Option<egress::Way>,
+    /// Files with certificate authorities that the launcher trusts besides the usual ones.
+    #[serde(default)]
+    pub trusted: Vec<String>,
 }

@@ -12,8 +12,10 @@ use crate::engine::lock::Fingerprints;
 use crate::engine::world;
 use crate::failure::Failure;
 use crate::oci::digest::Hasher;
+use crate::oci::hosts::Named;
 use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
+use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
@@ -144,6 +146,12 @@ pub fn parts(
         ..Parts::default()
     };
     for (host, registry) in document.registries.iter() {
+        let places = |hosts: &[NamedHost]| hosts.iter().map(|host| host.0.clone()).collect();
+        let named = Named {
+            tokens: places(&registry.tokens_from),
+            blobs: places(&registry.blobs_from),
+        };
+        parts.listed.insert(host.value.0.clone(), named);
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
@@ -194,6 +202,9 @@ pub fn name(document: &Document) -> String {
         .unwrap_or_else(|| "pipeline".to_owned())
 }
 
+/// The reason of files with certificate authorities: whoever speaks TLS reads them.
+pub const AUTHORITY: &str = "certificate authority";
+
 /// Returns the files and variables that a document means, whatever its steps do.
 #[must_use]
 pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -> Grants {
@@ -207,7 +218,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     for path in &document.net.ca {
-        grants.read(path.display().to_string(), "certificate authority");
+        grants.read(path.display().to_string(), AUTHORITY);
     }
     if let Some(trust) = &document.trust {
         for (name, signer) in trust.signers.iter() {
@@ -230,8 +241,8 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     if let Some(path) = environment.filled("SSL_CERT_FILE") {
-        grants.variable("SSL_CERT_FILE", "certificate authorities");
-        grants.read(path, "certificate authorities");
+        grants.variable("SSL_CERT_FILE", AUTHORITY);
+        grants.read(path, AUTHORITY);
     }
     let docker: Option<PathBuf> = environment.docker_config();
     if let Some(path) = docker.filter(|_| {

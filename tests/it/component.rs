@@ -5,6 +5,7 @@
 mod cancel;
 mod distribution;
 mod escapes;
+mod hosts;
 mod journal;
 mod refusals;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shipgate::cli::args::{Cli, Command, RunArgs, ValidateArgs};
+use shipgate::cli::clients;
 use shipgate::cli::derive::{self, Derived, derive};
 use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
@@ -14,6 +15,7 @@ use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
+use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
@@ -23,6 +25,7 @@ use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
 use crate::compiled::{self, Places};
 use crate::component::{self, Run, Stdin};
+use crate::egress::Egress;
 use crate::record::{self, Given, Record};
 use crate::source::Origin;
 use crate::stage::Stage;
@@ -104,6 +107,10 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 sandbox,
                 stdin: stdin_of(&validate.pipelines),
                 brief: Brief::default(),
+                // Documents are checked without network.
+                dialer: Client::new(Config::default())
+                    .map_err(failure::host)?
+                    .dialer(),
                 document: None,
                 plain_http: None,
                 given: None,
@@ -161,8 +168,10 @@ fn task<'a>(
         brief: Brief {
             run: Some(derived.header().run.clone()),
             playground: derived.playground(),
+            trusted: derived.trusted(),
             ..Brief::default()
         },
+        dialer: derived.dialer(),
         document,
         plain_http: run.store.plain_http,
         given: None,
@@ -196,6 +205,7 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
+        dialer: clients::http(&[], &session.environment)?.dialer(),
         document: None,
         plain_http: None,
         given: None,
@@ -231,6 +241,8 @@ struct Task<'a> {
     arguments: Vec<String>,
     stdin: Stdin,
     brief: Brief,
+    /// Connects for it.
+    dialer: Dialer,
     /// The document's path and text as they were read: what grants were derived from is what runs.
     document: Option<(PathBuf, String)>,
     /// Whether registries are spoken to without TLS, where the command line says so.
@@ -275,7 +287,10 @@ async fn perform_named(
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
-    let stage = stage(&task, &cage, named, session)?;
+    let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let egress = egress.map_err(failure::host)?;
+    let stage = stage(&task, &cage, &egress, named, session)?;
     let record = record::keep(&cage, task.given.take(), session);
     let (path, loaded) = tokio::select! {
         biased;
@@ -291,6 +306,7 @@ async fn perform_named(
         component: &loaded.component,
         path: &path,
         cage: &cage,
+        egress: &egress,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -312,7 +328,13 @@ async fn perform_named(
     Ok(code)
 }
 
-fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result<Stage, Failure> {
+fn stage(
+    task: &Task<'_>,
+    cage: &Cage,
+    egress: &Egress,
+    named: bool,
+    session: &Session,
+) -> Result<Stage, Failure> {
     let mut stage = Stage::new(&cage.working_folder).map_err(failure::host)?;
     let brief = Brief {
         working_folder: named.then(|| cage.working_folder.display().to_string()),
@@ -321,6 +343,7 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
             std::env::consts::OS.to_owned(),
             std::env::consts::ARCH.to_owned(),
         )),
+        egress: Some(egress.way().clone()),
         ..task.brief.clone()
     };
     stage.brief(&brief).map_err(failure::host)?;

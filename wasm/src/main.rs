@@ -10,6 +10,7 @@ mod cage;
 mod compiled;
 mod component;
 mod describe;
+mod egress;
 mod evidence;
 mod exit;
 mod failure;
