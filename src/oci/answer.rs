@@ -102,17 +102,6 @@ impl Answer {
         text
     }
 
-    /// Returns whether a redirect led to an address that may have been good before: signatures in
-    /// addresses run out, and storage says so in many ways.
-    pub(super) fn is_stale_redirect(&self) -> bool {
-        match self.status().as_u16() {
-            400 | 403 | 410 => self.redirected,
-            // From the registry itself it asks for a login.
-            401 => self.elsewhere,
-            _ => false,
-        }
-    }
-
     pub(super) fn redirect(&self) -> Option<String> {
         if !matches!(self.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
