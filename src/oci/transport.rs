@@ -348,7 +348,7 @@ impl Transport {
         let registry = call.registry.clone();
         let diagnosis = Diagnosis::of(&answer.text(ERROR_BODY).await);
         let error: Error = match status.as_u16() {
-            401 if !elsewhere => ErrorKind::Unauthorized {
+            401 if !elsewhere && !diagnosis.is_rate_limit() => ErrorKind::Unauthorized {
                 asker: host,
                 registry,
                 scope: call.what.clone(),

@@ -367,6 +367,36 @@ async fn an_address_that_ran_out_is_asked_for_anew() {
 }
 
 #[tokio::test]
+async fn a_bad_request_means_a_new_address_only_where_it_says_so() {
+    for (words, requests) in [
+        ("<Error><Code>ExpiredToken</Code></Error>", 2),
+        ("<Error><Code>InvalidRange</Code></Error>", 1),
+    ] {
+        let storage = Fake::start(move |_| Reply::new(400, words)).await;
+        let away = storage.host();
+        let fake = Fake::start(move |seen| {
+            let location = format!("http://{away}{}?signature=1", seen.target);
+            Reply::new(307, "").header("location", location)
+        })
+        .await;
+        let repository = reference(&fake, "").repository;
+        let blob = Descriptor::new("l", Digest::of(b"any"), 3);
+        let error = client()
+            .blob_bytes(&repository, &blob, 99)
+            .await
+            .unwrap_err();
+        let ErrorKind::Refused {
+            status: 400, code, ..
+        } = error.kind()
+        else {
+            panic!("{error}");
+        };
+        assert!(words.contains(code.as_deref().unwrap()));
+        assert_eq!(storage.lines().len(), requests, "{words}");
+    }
+}
+
+#[tokio::test]
 async fn scopes_that_a_registry_makes_one_take_one_token() {
     let (store, _) = one_image();
     let fake = Fake::start(guarded(store, None, Value::Null)).await;
