@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::Environment;
+use super::hosted::Brief;
 use crate::cache::Cache;
 use crate::engine::image::Images;
 use crate::engine::lock::Lock;
@@ -66,8 +67,22 @@ impl Parts {
     ///
     /// # Errors
     /// A file that can't be read or used, or no place for the cache.
-    pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
-        let http = self.http(environment)?;
+    pub fn build(
+        self,
+        environment: &Environment,
+        events: &Emitter,
+        brief: Option<&Brief>,
+    ) -> Result<World, Failure> {
+        let http = match brief.and_then(|brief| Some((brief, brief.egress.clone()?))) {
+            None => http(&self.authorities, environment)?,
+            Some((brief, egress)) => {
+                self.trusted(brief)?;
+                client(net::Config {
+                    egress: Some(egress),
+                    ..net::Config::default()
+                })?
+            }
+        };
         let registries = self.client(&http, environment, events)?;
         Ok(World {
             clock: environment.clock.clone(),
@@ -91,7 +106,7 @@ impl Parts {
         environment: &Environment,
         events: &Emitter,
     ) -> Result<oci::Client, Failure> {
-        self.client(&self.http(environment)?, environment, events)
+        self.client(&http(&self.authorities, environment)?, environment, events)
     }
 
     fn client(
@@ -115,22 +130,21 @@ impl Parts {
         }))
     }
 
-    fn http(&self, environment: &Environment) -> Result<net::Client, Failure> {
-        let mut files = self.authorities.clone();
-        // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
-        files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
-        let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
-        let config = net::Config {
-            ca: ca?,
-            ..net::Config::default()
-        };
-        net::Client::new(config).map_err(|error| {
-            Failure::explained(
-                ExitCode::PipelineInvalid,
-                "a certificate authority can't be used",
-                &error,
+    /// Checks that the launcher, which speaks TLS, trusts all that is to be trusted.
+    fn trusted(&self, brief: &Brief) -> Result<(), Failure> {
+        let mut names = self
+            .authorities
+            .iter()
+            .map(|path| path.display().to_string());
+        match names.find(|name| !brief.trusted.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::new(
+                ExitCode::Usage,
+                format!("the launcher does not trust the certificate authority {name}"),
             )
-        })
+            .caused_by("it speaks TLS itself, and was not told of that file")
+            .hinted("set SSL_CERT_FILE to the file where the launcher is started")),
+        }
     }
 
     fn credentials(&self, environment: &Environment) -> Result<Credentials, Failure> {
@@ -156,6 +170,31 @@ impl Parts {
             Arc::new(ProcessHelpers),
         ))
     }
+}
+
+/// Returns a client that trusts the authorities in these files, and those in `SSL_CERT_FILE`.
+///
+/// # Errors
+/// A file that can't be read, or holds no certificate.
+pub fn http(authorities: &[PathBuf], environment: &Environment) -> Result<net::Client, Failure> {
+    let mut files = authorities.to_vec();
+    // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
+    files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
+    let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
+    client(net::Config {
+        ca: ca?,
+        ..net::Config::default()
+    })
+}
+
+fn client(config: net::Config) -> Result<net::Client, Failure> {
+    net::Client::new(config).map_err(|error| {
+        Failure::explained(
+            ExitCode::PipelineInvalid,
+            "a certificate authority can't be used",
+            &error,
+        )
+    })
 }
 
 /// Opens the cache, in the folder that was named or in the usual one.

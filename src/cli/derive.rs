@@ -8,10 +8,13 @@ use super::clients::Access;
 use super::pipeline::{Opened, open};
 use super::playground::Stage;
 use super::session::Session;
+pub use super::setting::AUTHORITY;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
+use crate::net::Dialer;
 use crate::outcome::ExitCode;
 use crate::pipeline::PlaygroundNames;
+use crate::state::Header;
 
 /// What a run takes beyond its steps: reading, reports, the end of what was cancelled.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -79,10 +82,30 @@ impl Derived {
         &self.opened.grants
     }
 
+    /// Returns what connects as a native run of this pipeline would.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        self.opened.context.world.http.dialer()
+    }
+
+    /// Returns the files with certificate authorities that it trusts.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<String> {
+        let files = self.opened.grants.read.iter();
+        let trusted = files.filter(|(_, reasons)| reasons.contains(AUTHORITY));
+        trusted.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Returns the cache folder, as the grants name it.
     #[must_use]
     pub fn cache(&self) -> String {
         self.opened.context.world.cache.root().display().to_string()
+    }
+
+    /// Returns what the run is given, as its journal has it.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.opened.header
     }
 
     /// Returns the document's text as it was read.

@@ -3,6 +3,7 @@
 
 mod app;
 pub mod args;
+mod claims;
 pub mod clients;
 pub mod derive;
 mod document;

@@ -231,7 +231,7 @@ pub(super) struct Opened {
     pub(super) grants: Grants,
     setting: Setting,
     pub(super) playground: Option<Stage>,
-    header: Header,
+    pub(super) header: Header,
 }
 
 impl Opened {
@@ -336,7 +336,7 @@ pub(super) fn prepare(
             grants.write_file(path, "lock file");
         }
     }
-    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let context = session.world(parts)?;
     // A run opens it, and keeps its journal there, whatever its steps are.
     grants.write(context.world.cache.root().display().to_string(), "journal");
     for (task, _) in tasks
@@ -414,6 +414,9 @@ fn playground_folder(session: &Session, run: &str) -> PathBuf {
 }
 
 fn run_id(session: &Session) -> Result<String, Failure> {
+    if let Some(given) = session.brief.as_ref().and_then(|brief| brief.run.clone()) {
+        return Ok(given);
+    }
     let mut random = [0; 4];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
         .map_err(|_| Failure::new(ExitCode::Unexpected, "the system has no random numbers"))?;

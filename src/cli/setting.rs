@@ -202,6 +202,9 @@ pub fn name(document: &Document) -> String {
         .unwrap_or_else(|| "pipeline".to_owned())
 }
 
+/// The reason of files with certificate authorities: whoever speaks TLS reads them.
+pub const AUTHORITY: &str = "certificate authority";
+
 /// Returns the files and variables that a document means, whatever its steps do.
 #[must_use]
 pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -> Grants {
@@ -215,7 +218,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     for path in &document.net.ca {
-        grants.read(path.display().to_string(), "certificate authority");
+        grants.read(path.display().to_string(), AUTHORITY);
     }
     if let Some(trust) = &document.trust {
         for (name, signer) in trust.signers.iter() {
@@ -238,8 +241,8 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     if let Some(path) = environment.filled("SSL_CERT_FILE") {
-        grants.variable("SSL_CERT_FILE", "certificate authorities");
-        grants.read(path, "certificate authorities");
+        grants.variable("SSL_CERT_FILE", AUTHORITY);
+        grants.read(path, AUTHORITY);
     }
     let docker: Option<PathBuf> = environment.docker_config();
     if let Some(path) = docker.filter(|_| {

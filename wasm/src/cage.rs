@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use shipgate::cli::derive::AUTHORITY;
 use shipgate::cli::environment::Environment;
 use shipgate::cli::sandbox_args::SandboxArgs;
 use shipgate::engine::grants::Grants;
@@ -12,8 +13,8 @@ use shipgate::outcome::ExitCode;
 use shipgate::sandbox::policy::Subject;
 use shipgate::sandbox::{Folder, Host, Policy, front, pattern};
 
+use crate::egress::Granted;
 use crate::failure;
-use crate::network::Granted;
 use crate::stage::Carry;
 
 /// The reason of what was given on the command line.
@@ -28,6 +29,9 @@ pub struct Cage {
     pub hosts: Vec<(Granted, String)>,
     /// Files that are read: as they are written in the document, and why.
     pub files: Vec<(String, String)>,
+    /// Files with certificate authorities that the launcher trusts for it: the component does not get
+    /// them.
+    pub trusted: Vec<(String, String)>,
     /// Folders.
     pub folders: Vec<Mount>,
     /// Single files that are written: as they are written, why, and how they get out.
@@ -98,7 +102,13 @@ impl Cage {
             }
         }
         for (path, reasons) in &grants.read {
-            self.files.push((path.clone(), reason(reasons)));
+            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY);
+            let list = if only_trusted {
+                &mut self.trusted
+            } else {
+                &mut self.files
+            };
+            list.push((path.clone(), reason(reasons)));
         }
         for (path, reasons) in &grants.write {
             let appended = front::APPENDED
@@ -204,7 +214,7 @@ impl Cage {
             let name = granted.host.to_string();
             found.push(refused(Subject::Connect(&granted.host), &name, reason));
         }
-        for (path, reason) in &self.files {
+        for (path, reason) in self.files.iter().chain(&self.trusted) {
             let real = self.real(path);
             // What is not there can't be read.
             if real.exists() {

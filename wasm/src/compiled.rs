@@ -33,7 +33,7 @@ impl Places {
         Some(Self {
             compiled: cache.join("compiled"),
             components: cache.join("components"),
-            state: below(environment, "XDG_STATE_HOME", ".local/state")?.join("shipgate-wasm"),
+            state: environment.launcher_state()?,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shipgate::cli::args::{Cli, Command, RunArgs, ValidateArgs};
+use shipgate::cli::clients;
 use shipgate::cli::derive::{self, Derived, derive};
 use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
@@ -14,6 +15,7 @@ use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
+use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
@@ -23,6 +25,8 @@ use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
 use crate::compiled::{self, Places};
 use crate::component::{self, Run, Stdin};
+use crate::egress::Egress;
+use crate::record::{self, Given, Record};
 use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
@@ -103,8 +107,13 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 sandbox,
                 stdin: stdin_of(&validate.pipelines),
                 brief: Brief::default(),
+                // Documents are checked without network.
+                dialer: Client::new(Config::default())
+                    .map_err(failure::host)?
+                    .dialer(),
                 document: None,
                 plain_http: None,
+                given: None,
             };
             let ended = perform(task, cage, &policy, session).await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -126,7 +135,11 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 },
                 _ => Purpose::Run,
             };
-            let task = task(&derived, run, arguments, sandbox);
+            let mut task = task(&derived, run, arguments, sandbox);
+            task.given = matches!(purpose, Purpose::Run).then(|| Given {
+                cache: cage.working_folder.join(derived.cache()),
+                header: derived.header().clone(),
+            });
             let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
             derived.close().await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -153,11 +166,15 @@ fn task<'a>(
         sandbox,
         stdin,
         brief: Brief {
+            run: Some(derived.header().run.clone()),
             playground: derived.playground(),
+            trusted: derived.trusted(),
             ..Brief::default()
         },
+        dialer: derived.dialer(),
         document,
         plain_http: run.store.plain_http,
+        given: None,
     }
 }
 
@@ -188,8 +205,10 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
+        dialer: clients::http(&[], &session.environment)?.dialer(),
         document: None,
         plain_http: None,
+        given: None,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -222,10 +241,14 @@ struct Task<'a> {
     arguments: Vec<String>,
     stdin: Stdin,
     brief: Brief,
+    /// Connects for it.
+    dialer: Dialer,
     /// The document's path and text as they were read: what grants were derived from is what runs.
     document: Option<(PathBuf, String)>,
     /// Whether registries are spoken to without TLS, where the command line says so.
     plain_http: Option<bool>,
+    /// What a run is given that keeps a journal.
+    given: Option<Given>,
 }
 
 async fn perform(
@@ -240,7 +263,7 @@ async fn perform(
 /// Refuses, grants, loads and runs. `named` says whether files have the names inside that they have
 /// outside.
 async fn perform_named(
-    task: Task<'_>,
+    mut task: Task<'_>,
     mut cage: Cage,
     policy: &Policy,
     session: &Session,
@@ -264,7 +287,11 @@ async fn perform_named(
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
-    let stage = stage(&task, &cage, named, session)?;
+    let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let egress = egress.map_err(failure::host)?;
+    let stage = stage(&task, &cage, &egress, named, session)?;
+    let record = record::keep(&cage, task.given.take(), session);
     let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
@@ -279,6 +306,7 @@ async fn perform_named(
         component: &loaded.component,
         path: &path,
         cage: &cage,
+        egress: &egress,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -290,6 +318,7 @@ async fn perform_named(
         Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
         Err(failure) => told(session, &failure),
     };
+    record.into_iter().for_each(Record::end);
     for failure in stage.carry_out() {
         let unwritten = told(session, &failure);
         if code == ExitCode::Done.code() {
@@ -299,7 +328,13 @@ async fn perform_named(
     Ok(code)
 }
 
-fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result<Stage, Failure> {
+fn stage(
+    task: &Task<'_>,
+    cage: &Cage,
+    egress: &Egress,
+    named: bool,
+    session: &Session,
+) -> Result<Stage, Failure> {
     let mut stage = Stage::new(&cage.working_folder).map_err(failure::host)?;
     let brief = Brief {
         working_folder: named.then(|| cage.working_folder.display().to_string()),
@@ -308,6 +343,7 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
             std::env::consts::OS.to_owned(),
             std::env::consts::ARCH.to_owned(),
         )),
+        egress: Some(egress.way().clone()),
         ..task.brief.clone()
     };
     stage.brief(&brief).map_err(failure::host)?;

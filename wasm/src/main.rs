@@ -10,13 +10,16 @@ mod cage;
 mod compiled;
 mod component;
 mod describe;
+mod egress;
 mod evidence;
 mod exit;
 mod failure;
 mod launch;
 mod network;
+mod record;
 mod source;
 mod stage;
+mod stale;
 mod table;
 mod trust;
 
