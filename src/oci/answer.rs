@@ -73,7 +73,6 @@ impl Answer {
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large().into());
         }
-        pulse.beat();
         let mut all = BytesMut::new();
         while let Some(part) = self.chunk().await? {
             pulse.beat();

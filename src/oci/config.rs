@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub enum Notice {
     Silent {
         /// The host, with its port.
         host: String,
+        /// The address that it has, once there is a connection.
+        address: Option<SocketAddr>,
         /// What it was asked for.
         what: String,
         /// How long nothing came.

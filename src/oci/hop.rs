@@ -1,5 +1,7 @@
 //! From one host to the next: a request, its redirects, and the silence before an answer.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
@@ -90,11 +92,23 @@ impl Transport {
             traffic.pass(host, limit).await.map(|()| None)
         };
         let slot = slot.map_err(|closed| self.closed(closed).about(what))?;
+        // Until there is a connection, the limit for connecting is the one that counts.
+        let pulse = Pulse::default();
+        let heard = pulse.clone();
+        let first = net::Request {
+            on_connection: Some(Arc::new(move |peer| heard.connected(peer))),
+            ..request.clone()
+        };
+        let first = &first;
         let send = |lane| async move {
-            if lane == Lane::Second {
-                let passed = traffic.pass(host, limit).await;
-                passed.map_err(|closed| self.closed(closed))?;
-            }
+            let request = match lane {
+                Lane::First => first,
+                Lane::Second => {
+                    let passed = traffic.pass(host, limit).await;
+                    passed.map_err(|closed| self.closed(closed))?;
+                    request
+                }
+            };
             let sent = self.http().send(request.clone()).await;
             sent.map_err(|source| {
                 self.unreachable(errand.registry, errand.role, &request.url, source)
@@ -103,7 +117,7 @@ impl Transport {
         let safe = request.method == Method::GET || request.method == Method::HEAD;
         let response = if safe {
             let tell = |silence| self.silent(host, what, silence);
-            hedged(config.retry.stall, &Pulse::beating(), send, tell).await
+            hedged(config.retry.stall, &pulse, send, tell).await
         } else {
             // Twice the same POST may be one too many.
             send(Lane::First).await

@@ -331,7 +331,7 @@ impl Ask<'_> {
         }
         let now = server_time(&answer.response.headers, transport.now());
         let body = answer
-            .bytes(TOKEN_BODY, "the token", &Pulse::resting())
+            .bytes(TOKEN_BODY, "the token", &Pulse::default())
             .await?;
         let malformed = |reason: &str| ErrorKind::Malformed {
             host: asker.clone(),

@@ -192,11 +192,12 @@ impl Transport {
         let mut attempts = Attempts::default();
         loop {
             // The silence before the head is minded where the request is sent.
-            let pulse = Pulse::resting();
+            let pulse = Pulse::default();
             let read = |lane| {
                 let (transport, pulse) = (self.for_lane(lane), pulse.clone());
                 async move {
                     let mut answer = transport.attempt(call).await?;
+                    pulse.connected(answer.response.remote);
                     let body = &mut answer.response.body;
                     body.set_idle_timeout(transport.inner.config.retry.patience);
                     let headers = answer.response.headers.clone();
@@ -391,6 +392,7 @@ impl Transport {
     pub(super) fn silent(&self, host: &str, what: &str, silence: Silence) {
         self.notice(Notice::Silent {
             host: host.to_owned(),
+            address: silence.peer,
             what: what.to_owned(),
             lasted: silence.lasted,
             patience: self.inner.config.retry.patience,

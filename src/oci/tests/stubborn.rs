@@ -201,6 +201,12 @@ async fn a_silent_server_is_asked_on_a_second_connection() {
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(setup.silences(), [10]);
     assert_eq!(fake.lines().len(), 2);
+    let notices = setup.notices.lock().unwrap();
+    let [Notice::Silent { address, what, .. }] = &notices[..] else {
+        panic!("{notices:?}");
+    };
+    assert_eq!(*address, Some(fake.address));
+    assert_eq!(what, "tag v1 of acme/web");
 }
 
 #[tokio::test(start_paused = true)]
