@@ -2,6 +2,7 @@
 //!
 //! The launcher compiles the component once for all tests; the stock runtime does for each run.
 
+mod artifacts;
 mod cancel;
 mod distribution;
 mod escapes;
