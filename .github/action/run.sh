@@ -12,6 +12,8 @@ main() {
   one_of summary "${WITH_SUMMARY:-true}" true false
   one_of color "${WITH_COLOR:-auto}" auto always never
   one_of log-level "${WITH_LOG_LEVEL:-normal}" quiet normal verbose
+  # From where the job begins: a policy of the repository has its path there.
+  [ -z "${WITH_SANDBOX_POLICY_REF:-}" ] || fetch_policy
   enter_working_directory ||
     misused "the input \`working-directory\` is \`$WITH_WORKING_DIRECTORY\`, which is no folder that can be entered"
   choose_voice
@@ -21,7 +23,7 @@ main() {
     finish) finish ;;
   esac
   add --report "${WITH_REPORT_DIR:-$(mktemp -d "$RUNNER_TEMP/shipgate-report.XXXXXX")}"
-  [ "${WITH_SANDBOX:-false}" = false ] || arguments+=(--sandbox)
+  add_sandbox
   find_pipeline
   become_shipgate "$command" ${talk[@]+"${talk[@]}"} ${arguments[@]+"${arguments[@]}"} "$REPLY"
 }
@@ -44,6 +46,35 @@ add_run() {
       *) misused "line $number of the input \`inputs\` has no \`=\`; each line is \`name=value\`" ;;
     esac
   done <<<"$WITH_INPUTS"
+}
+
+add_sandbox() {
+  case ${WITH_SANDBOX:-false} in
+    true)
+      arguments+=(--sandbox)
+      add --policy "$WITH_SANDBOX_POLICY"
+      ;;
+    # Nobody may believe that a run is capped which is not.
+    *)
+      [ -z "$WITH_SANDBOX_POLICY$WITH_SANDBOX_POLICY_REF" ] ||
+        misused "a policy caps the sandbox, and this run has none: add \`sandbox: true\`"
+      ;;
+  esac
+}
+
+# Takes the policy out of the repository at that ref, and names the copy in its place. Asked of the remote, since a
+# branch of this name in the workspace may be anybody's.
+fetch_policy() {
+  local ref=$WITH_SANDBOX_POLICY_REF path=$WITH_SANDBOX_POLICY copy reason
+  [ -n "$path" ] || misused "\`sandbox-policy-ref\` is of no use without \`sandbox-policy\`, the path of the file there"
+  git check-ref-format --allow-onelevel "$ref" 2>/dev/null ||
+    misused "the input \`sandbox-policy-ref\` is \`$ref\`, which is no name of a branch, tag or commit"
+  copy=$(mktemp "$RUNNER_TEMP/shipgate-policy.XXXXXX")
+  reason=$(git -C "$GITHUB_WORKSPACE" fetch --quiet --no-tags --depth=1 -- origin "$ref" 2>&1) ||
+    misused "can't fetch \`$ref\` to take the policy from: $reason. actions/checkout has to run before, in the workspace"
+  reason=$(git -C "$GITHUB_WORKSPACE" cat-file blob "FETCH_HEAD:$path" 2>&1 >"$copy") ||
+    misused "can't take the policy \`$path\` from \`$ref\`: $reason"
+  WITH_SANDBOX_POLICY=$copy
 }
 
 # Adds a flag with its value, unless that is empty. One word: a value that begins with a dash stays one.

@@ -70,7 +70,7 @@ impl Action for Preload {
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
         async {
             let world = &context.world;
-            let puller = Puller::new(&world.registries, &world.cache, CONNECTIONS);
+            let puller = Puller::new(&context.registries(), &world.cache, CONNECTIONS);
             let images = self
                 .images
                 .iter()

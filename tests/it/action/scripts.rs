@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{Answer, Output, Runner, Sandbox, Service, Signal, wait_for};
@@ -431,6 +432,77 @@ fn a_sandboxed_run_is_asked_for_by_a_flag() {
             "pipeline.yml"
         ]
     );
+}
+
+#[test]
+fn a_policy_caps_a_sandboxed_run_and_no_other() {
+    let (_, arguments) = recorded(&[
+        ("sandbox", "true"),
+        ("sandbox-policy", "-p.yml"),
+        ("report-dir", "r"),
+    ]);
+    assert_eq!(arguments[3..5], ["--sandbox", "--policy=-p.yml"]);
+    for (input, value) in [("sandbox-policy", "p.yml"), ("sandbox-policy-ref", "main")] {
+        let sandbox = Sandbox::new();
+        let runner = recorder(&sandbox).with(input, value);
+        let output = runner.run();
+        assert_eq!(output.status.code(), Some(2), "{}", output.stdout);
+        assert!(output.stdout.contains("::error"), "{}", output.stdout);
+    }
+}
+
+/// The policy of the base branch holds, whatever the workspace made of the file, and of a branch of that name.
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_policy_is_taken_from_a_ref_that_the_workspace_does_not_decide() {
+    let sandbox = Sandbox::new();
+    let git = |folder: &str, words: &[&str]| {
+        let done = Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.com"])
+            .args(words)
+            .current_dir(sandbox.path().join(folder))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{words:?}: {done:?}");
+    };
+    sandbox.write("upstream/ci/policy.yml", "version: 1\n# of the base\n");
+    git("upstream", &["init", "--quiet", "--initial-branch=main"]);
+    git("upstream", &["add", "."]);
+    git("upstream", &["commit", "--quiet", "--message=policy"]);
+    git(".", &["init", "--quiet", "--initial-branch=main"]);
+    git(".", &["remote", "add", "origin", "upstream"]);
+    sandbox.write("ci/policy.yml", "version: 1\n# of the pull request\n");
+    git(".", &["add", "ci"]);
+    git(".", &["commit", "--quiet", "--message=other"]);
+
+    let asked = |path: &str, reference: &str| {
+        recorder(&sandbox)
+            .with("sandbox", "true")
+            .with("sandbox-policy", path)
+            .with("sandbox-policy-ref", reference)
+    };
+    let runner = asked("ci/policy.yml", "main");
+    ran(&runner);
+    let written = fs::read_to_string(sandbox.path().join("arguments")).unwrap();
+    let policy = written
+        .split('\0')
+        .find_map(|word| word.strip_prefix("--policy="))
+        .unwrap();
+    assert!(policy.starts_with(runner.temporary().to_str().unwrap()));
+    assert!(fs::read_to_string(policy).unwrap().contains("of the base"));
+
+    let refused = [
+        ("ci/policy.yml", "gone", "can't fetch `gone`"),
+        ("ci/gone.yml", "main", "can't take the policy `ci/gone.yml`"),
+        ("ci/policy.yml", "--upload-pack=x", "no name of a branch"),
+        ("ci/policy.yml", "main:main", "no name of a branch"),
+        ("", "main", "of no use without"),
+    ];
+    for (path, reference, reason) in refused {
+        let output = asked(path, reference).run();
+        assert_eq!(output.status.code(), Some(2), "{}", output.stdout);
+        assert!(output.stdout.contains(reason), "{}", output.stdout);
+    }
 }
 
 #[test]
