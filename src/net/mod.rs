@@ -278,7 +278,7 @@ pub struct TcpConnection {
 /// a request rarely meets one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-const IDLE_CONNECTIONS_PER_HOST: usize = 16;
+const IDLE_CONNECTIONS_PER_HOST: usize = 32;
 
 async fn wait_for(connection: &mut CaptureConnection) {
     drop(connection.wait_for_connection_metadata().await);

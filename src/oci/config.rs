@@ -110,4 +110,4 @@ pub enum Notice {
 }
 
 /// As many connections as the client keeps open to a host between requests.
-const REQUESTS_PER_HOST: usize = 16;
+const REQUESTS_PER_HOST: usize = 32;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -62,6 +62,8 @@ pub(super) struct Call {
     pub(super) url: Url,
     /// The value of `Accept`.
     pub(super) accept: Option<HeaderValue>,
+    /// The value of `Range`.
+    pub(super) range: Option<HeaderValue>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
@@ -433,6 +435,9 @@ impl Call {
         let mut request = net::Request::new(self.method.clone(), self.url.clone());
         if let Some(accept) = &self.accept {
             request.headers.insert(ACCEPT, accept.clone());
+        }
+        if let Some(range) = &self.range {
+            request.headers.insert(RANGE, range.clone());
         }
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
