@@ -141,7 +141,7 @@ pub struct RunArgs {
     /// End with this step.
     #[arg(long, value_name = "ID")]
     pub until: Option<String>,
-    /// Pin digests: written if the file is not there, honoured if it is.
+    /// Pin digests, and list the hosts that registries lead to: written if the file is not there, honoured if it is.
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
     /// Write the report into this folder: report.json, junit.xml, code-quality.json, summary.md.

@@ -221,7 +221,7 @@ async fn work(
     session: &Session,
 ) -> Result<ExitCode, Failure> {
     session.mind_signals()?;
-    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let context = session.world(parts)?;
     // The step is called as the command is, which is what was typed.
     let command = context.world.run.pipeline.clone();
     let task = Task {

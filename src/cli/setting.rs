@@ -12,8 +12,10 @@ use crate::engine::lock::Fingerprints;
 use crate::engine::world;
 use crate::failure::Failure;
 use crate::oci::digest::Hasher;
+use crate::oci::hosts::Named;
 use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
+use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
 use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
@@ -42,7 +44,7 @@ impl Setting {
         let policy = document
             .trust
             .as_ref()
-            .map(|trust| policy(trust, &mut policy_hash))
+            .map(|trust| policy(trust, Path::new(""), &mut policy_hash))
             .transpose()?;
         let mut input_hash = Hasher::new();
         for (name, value) in inputs {
@@ -66,7 +68,15 @@ fn part(hash: &mut Hasher, text: &str) {
     hash.update(text.as_bytes());
 }
 
-fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
+/// Makes the policy of a `trust` section whose keys have paths relative to a folder.
+///
+/// # Errors
+/// As [`Setting::of`].
+pub fn policy_in(folder: &Path, trust: &Trust) -> Result<Policy, Failure> {
+    policy(trust, folder, &mut Hasher::new())
+}
+
+fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Failure> {
     let unusable = |cause: String| {
         Failure::new(
             ExitCode::PipelineInvalid,
@@ -86,16 +96,19 @@ fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
         }
         let mut keys = Vec::new();
         for path in signer.key.iter().flat_map(|key| &key.0) {
-            let public =
-                key(&path.value).map_err(|failure| failure.fact("signer", &name.value.0))?;
+            let public = key(&folder.join(&path.value))
+                .map_err(|failure| failure.fact("signer", &name.value.0))?;
             part(hash, &public.fingerprint().to_string());
             keys.push(public);
         }
         signers.insert(name.value.0.clone(), Signer::Key { keys, log });
     }
     let sources = trust.roots.as_ref().map(|roots| {
-        let sources = roots.0.iter();
-        sources.map(|source| source.value.clone()).collect()
+        let sources = roots.0.iter().map(|source| match &source.value {
+            RootSource::Embedded(name) => RootSource::Embedded(name),
+            RootSource::File(path) => RootSource::File(folder.join(path)),
+        });
+        sources.collect()
     });
     let roots = roots(sources, signers.values())?;
     for root in &roots {
@@ -153,6 +166,12 @@ pub fn parts(
         ..Parts::default()
     };
     for (host, registry) in document.registries.iter() {
+        let places = |hosts: &[NamedHost]| hosts.iter().map(|host| host.0.clone()).collect();
+        let named = Named {
+            tokens: places(&registry.tokens_from),
+            blobs: places(&registry.blobs_from),
+        };
+        parts.listed.insert(host.value.0.clone(), named);
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
@@ -203,6 +222,9 @@ pub fn name(document: &Document) -> String {
         .unwrap_or_else(|| "pipeline".to_owned())
 }
 
+/// The reason of files with certificate authorities: whoever speaks TLS reads them.
+pub const AUTHORITY: &str = "certificate authority";
+
 /// Returns the files and variables that a document means, whatever its steps do.
 #[must_use]
 pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -> Grants {
@@ -216,7 +238,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     for path in &document.net.ca {
-        grants.read(path.display().to_string(), "certificate authority");
+        grants.read(path.display().to_string(), AUTHORITY);
     }
     if let Some(trust) = &document.trust {
         for source in trust.roots.iter().flat_map(|roots| &roots.0) {
@@ -244,8 +266,8 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     if let Some(path) = environment.filled("SSL_CERT_FILE") {
-        grants.variable("SSL_CERT_FILE", "certificate authorities");
-        grants.read(path, "certificate authorities");
+        grants.variable("SSL_CERT_FILE", AUTHORITY);
+        grants.read(path, AUTHORITY);
     }
     let docker: Option<PathBuf> = environment.docker_config();
     if let Some(path) = docker.filter(|_| {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::grants::Grants;
 use super::task::{Task, Tasks};
 use super::world::Context;
 use crate::failure::Failure;
 use crate::net::RequestLog;
-use crate::oci::Digest;
+use crate::oci::{Digest, hosts};
 use crate::outcome::ExitCode;
 
 /// A plan: the steps rehearsed, the digests resolved, the grants and the cost.
@@ -132,6 +132,7 @@ pub async fn plan(
         steps.insert(at + place, step);
     }
     // Token services and storage hosts are named by the registries themselves.
+    add_met(&mut grants, context);
     for host in requests.keys() {
         grants
             .hosts
@@ -155,6 +156,20 @@ pub async fn plan(
     (plan, exit)
 }
 
+/// Adds the hosts that registries have named so far, with the line that lists them if nobody does.
+pub fn add_met(grants: &mut Grants, context: &Context) {
+    for (registry, named) in context.world.registries.met() {
+        for (role, place) in named.all() {
+            let reason = format!(
+                "{} of {registry}: not listed, the sandbox needs {}",
+                role.what(),
+                hosts::line(&registry, role, place)
+            );
+            grants.host_unless_known(place.host(), place.port(), reason);
+        }
+    }
+}
+
 async fn rehearse(
     task: &Task,
     list: &str,
@@ -174,6 +189,10 @@ async fn rehearse(
     if !selected {
         return (step, BTreeMap::new());
     }
+    let context = &Context {
+        deadline: Instant::now().checked_add(task.timeout),
+        ..context.clone()
+    };
     match timeout(task.timeout, task.action.rehearse(context)).await {
         Ok(Ok(rehearsal)) => {
             step.lines = rehearsal.lines;

@@ -263,7 +263,11 @@ pub(super) fn send_error(
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    causes(error).find_map(|error| error.downcast_ref())
+    causes(error).find_map(|error| {
+        // An input/output error hides the one that it was made of from the chain of causes.
+        let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+        error.downcast_ref().or_else(inner)
+    })
 }
 
 /// Returns the words of the innermost cause, which are the ones that say something.

@@ -1,16 +1,20 @@
 //! What is asked of a registry: manifests, blobs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind};
+use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
 use super::transport::{Attempts, Call, Config, Transport};
-use super::{Digest, Repository};
+use super::{Digest, Quota, Repository};
 use crate::net;
 
 /// A client for all registries of a run; clones share connections and tokens.
@@ -57,6 +61,21 @@ impl Client {
         }
     }
 
+    /// Returns the same client for a caller that has no use for an answer after `deadline`: what
+    /// would have to wait longer fails at once, with the time at which it could be tried again.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            transport: self.transport.until(deadline),
+        }
+    }
+
+    /// Returns how many requests each host still allows, by host and port, as far as they said.
+    #[must_use]
+    pub fn quotas(&self) -> BTreeMap<String, Quota> {
+        self.transport.quotas()
+    }
+
     /// Returns the log of every request that was sent.
     #[must_use]
     pub fn log(&self) -> net::RequestLog {
@@ -72,6 +91,18 @@ impl Client {
         let url = self.transport.base(registry)?;
         let host = url.host_str().unwrap_or(registry).to_owned();
         Ok((host, url.port_or_known_default().unwrap_or_default()))
+    }
+
+    /// Returns the hosts that are listed for what a registry may name: its token service, its blobs.
+    #[must_use]
+    pub fn listed(&self, registry: &str) -> Vec<Listed> {
+        self.transport.hosts().of(registry)
+    }
+
+    /// Returns the hosts that registries have named and that answered so far, by registry.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<String, Named> {
+        self.transport.met().all()
     }
 
     /// Returns the credential helper that would be asked for a registry, and whether it is known to

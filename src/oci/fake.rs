@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -53,7 +54,9 @@ impl Fake {
                             body,
                         };
                         log.lock().unwrap().push(seen.clone());
-                        Ok::<_, Infallible>(handler(&seen).into_http())
+                        let reply = handler(&seen);
+                        tokio::time::sleep(reply.delay).await;
+                        Ok::<_, Infallible>(reply.into_http())
                     }
                 });
                 connections.spawn(async move {
@@ -115,6 +118,10 @@ pub(crate) struct Reply {
     body: Bytes,
     /// How many bytes of the body are sent before the connection breaks.
     cut: Option<usize>,
+    /// How many bytes of the body are sent before nothing more comes.
+    stall: Option<usize>,
+    /// How long the head is held back.
+    delay: Duration,
 }
 
 impl Reply {
@@ -124,6 +131,8 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             cut: None,
+            stall: None,
+            delay: Duration::ZERO,
         }
     }
 
@@ -153,6 +162,16 @@ impl Reply {
         self
     }
 
+    pub(crate) fn stalled_after(mut self, bytes: usize) -> Self {
+        self.stall = Some(bytes);
+        self
+    }
+
+    pub(crate) fn delayed_by(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
     fn into_http(self) -> http::Response<http_body_util::combinators::BoxBody<Bytes, io::Error>> {
         let mut response = http::Response::builder()
             .status(self.status)
@@ -162,14 +181,18 @@ impl Reply {
         }
         let sent = self
             .cut
+            .or(self.stall)
             .map_or(self.body.clone(), |cut| self.body.slice(..cut));
         let mut parts = vec![Ok(Frame::data(sent))];
         if self.cut.is_some() {
             parts.push(Err(io::Error::other("cut on purpose")));
         }
-        response
-            .body(StreamBody::new(stream::iter(parts)).boxed())
-            .unwrap()
+        let parts = stream::iter(parts);
+        let body = match self.stall {
+            Some(_) => BodyExt::boxed(StreamBody::new(parts.chain(stream::pending()))),
+            None => BodyExt::boxed(StreamBody::new(parts)),
+        };
+        response.body(body).unwrap()
     }
 }
 

@@ -6,19 +6,26 @@ mod answer;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
+mod delay;
 mod diagnosis;
 pub mod digest;
 pub mod docker_config;
 pub mod error;
+mod explain;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod health;
+mod hedge;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
 mod helper;
+pub mod hosts;
+pub mod known_hosts;
 pub mod login;
 pub mod manifest;
+mod named;
 pub mod platform;
+mod quota;
 pub mod reference;
 pub mod referrers;
 pub mod resolve;
@@ -29,17 +36,20 @@ mod sha256;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traffic;
 mod transport;
 
 pub use client::{Blob, Client, Selector};
 pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
 pub use docker_config::DockerConfig;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, GaveUp};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;
+pub use hosts::Hosts;
 pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
+pub use quota::Quota;
 pub use reference::{Reference, Repository};
 pub use referrers::{Place, Referrers};
 pub use resolve::{Local, PlatformRule, Resolved};

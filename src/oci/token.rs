@@ -1,7 +1,8 @@
 //! Answers to challenges: Basic, and the token flow of the distribution project.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,14 +10,19 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::challenge::Challenge;
 use super::credentials::{Credential, Found, Secret};
+use super::delay::server_time;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
+use super::hedge::Pulse;
+use super::hosts::{Place, Role};
+use super::named::Errand;
 use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
 use crate::net;
 
@@ -28,29 +34,48 @@ pub(super) struct Ticket {
     /// Whose it is.
     pub(super) login: Login,
     expires: Option<Instant>,
-    /// Tells a ticket from the one that replaced it.
     serial: u64,
 }
 
-/// The tickets of a run, by registry host and scope.
-#[derive(Default)]
-pub(super) struct Tickets(Mutex<HashMap<(String, String), Arc<Slot>>>);
+/// Whom a request asks, and for what.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    /// The registry as written in references, which is the name that credentials are for.
+    pub(super) registry: &'a str,
+    /// The host that is asked.
+    pub(super) host: &'a str,
+    /// The scope, if the registry names none.
+    pub(super) scope: &'a str,
+}
 
-/// One host and scope; who holds the lock fetches, all others wait for the outcome.
+/// The tickets of a run.
 #[derive(Default)]
-pub(super) struct Slot(tokio::sync::Mutex<State>);
+pub(super) struct Tickets {
+    known: Mutex<Known>,
+    /// Tells a ticket from the one that replaced it.
+    serial: AtomicU64,
+}
+
+#[derive(Default)]
+struct Known {
+    /// How a host wants to be convinced, by the scope that was asked for.
+    ways: HashMap<(String, String), Way>,
+    /// Where the tickets are, by host and way: scopes that a registry makes one are one.
+    desks: HashMap<(String, Way), Arc<Desk>>,
+}
+
+/// Where one ticket is kept; who holds the lock fetches it, all others wait for the outcome.
+type Desk = tokio::sync::Mutex<State>;
 
 #[derive(Default)]
 struct State {
-    way: Option<Way>,
     ticket: Option<Ticket>,
-    serial: u64,
     /// A refusal is not asked for again at once by everyone who waited: that locks accounts.
     refused: Option<(Instant, ErrorKind)>,
 }
 
 /// How a host wants to be convinced.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 enum Way {
     Basic,
     Bearer {
@@ -61,73 +86,78 @@ enum Way {
 }
 
 impl Tickets {
-    pub(super) fn slot(&self, host: &str, scope: &str) -> Arc<Slot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .entry((host.to_owned(), scope.to_owned()))
-            .or_default()
-            .clone()
-    }
-}
-
-impl Slot {
     /// Returns a ticket that is known to be good, renewing one that ran out.
     pub(super) async fn current(
         &self,
         transport: &Transport,
         registry: &Url,
-        host: &str,
+        door: Door<'_>,
     ) -> Result<Option<Ticket>, Error> {
-        let mut state = self.0.lock().await;
-        match (&state.ticket, state.way.clone()) {
-            (Some(ticket), _) if !ticket.is_over() => Ok(Some(ticket.clone())),
-            (Some(_), Some(way)) => state.fetch(transport, registry, host, way).await.map(Some),
-            _ => Ok(None),
+        let way = {
+            let known = self.known();
+            let place = (door.host.to_owned(), door.scope.to_owned());
+            let Some(way) = known.ways.get(&place) else {
+                return Ok(None);
+            };
+            way.clone()
+        };
+        let desk = self.desk(door.host, &way);
+        let mut state = desk.lock().await;
+        match &state.ticket {
+            Some(ticket) if !ticket.is_over() => Ok(Some(ticket.clone())),
+            Some(_) => self
+                .fetch(&mut state, transport, registry, door, &way)
+                .await
+                .map(Some),
+            None => Ok(None),
         }
     }
 
-    /// Answers the challenges of a 401 that came although, or because, `used` was sent.
+    /// Answers the challenges of a 401 that came although, or because, `used` was sent; says
+    /// whether the ticket is new, and not one that others had fetched before.
     pub(super) async fn answer(
         &self,
         transport: &Transport,
         registry: &Url,
-        host: &str,
-        scope: &str,
+        door: Door<'_>,
         challenges: &[Challenge],
         used: Option<&Ticket>,
-    ) -> Result<Ticket, Error> {
-        let mut state = self.0.lock().await;
+    ) -> Result<(Ticket, bool), Error> {
+        let way = Way::choose(challenges, registry, door)?;
+        let place = (door.host.to_owned(), door.scope.to_owned());
+        self.known().ways.insert(place, way.clone());
+        let desk = self.desk(door.host, &way);
+        let mut state = desk.lock().await;
         if let Some(ticket) = &state.ticket
             && Some(ticket.serial) != used.map(|used| used.serial)
             && !ticket.is_over()
         {
-            return Ok(ticket.clone());
+            return Ok((ticket.clone(), false));
         }
         if let Some((at, refusal)) = &state.refused
             && at.elapsed() < REFUSAL_HOLDS
         {
             return Err(refusal.clone().into());
         }
-        let way = Way::choose(challenges, scope, registry, host)?;
-        state.fetch(transport, registry, host, way).await
+        let fetched = self.fetch(&mut state, transport, registry, door, &way);
+        Ok((fetched.await?, true))
     }
-}
 
-impl State {
     async fn fetch(
-        &mut self,
+        &self,
+        state: &mut State,
         transport: &Transport,
         registry: &Url,
-        host: &str,
-        way: Way,
+        door: Door<'_>,
+        way: &Way,
     ) -> Result<Ticket, Error> {
-        self.way = Some(way.clone());
-        self.ticket = None;
+        let host = door.registry;
+        state.ticket = None;
         let lookup = transport.credentials().lookup(host).await;
         if let Some(warning) = lookup.warning {
             transport.notice(Notice::Warning { message: warning });
         }
-        let fetched = match &way {
+        let fetched = match way {
             Way::Basic => basic(host, lookup.found.as_ref()),
             Way::Bearer {
                 realm,
@@ -147,24 +177,33 @@ impl State {
         };
         match fetched {
             Ok((header, login, expires)) => {
-                self.serial += 1;
-                self.refused = None;
                 let ticket = Ticket {
                     header,
                     login,
                     expires,
-                    serial: self.serial,
+                    serial: self.serial.fetch_add(1, Ordering::Relaxed),
                 };
-                self.ticket = Some(ticket.clone());
+                state.refused = None;
+                state.ticket = Some(ticket.clone());
                 Ok(ticket)
             }
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::Unauthorized { .. }) {
-                    self.refused = Some((Instant::now(), error.kind().clone()));
+                    state.refused = Some((Instant::now(), error.kind().clone()));
                 }
                 Err(error)
             }
         }
+    }
+
+    fn desk(&self, host: &str, way: &Way) -> Arc<Desk> {
+        let mut known = self.known();
+        let place = (host.to_owned(), way.clone());
+        known.desks.entry(place).or_default().clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,12 +214,8 @@ impl Ticket {
 }
 
 impl Way {
-    fn choose(
-        challenges: &[Challenge],
-        scope: &str,
-        registry: &Url,
-        host: &str,
-    ) -> Result<Self, Error> {
+    fn choose(challenges: &[Challenge], registry: &Url, door: Door<'_>) -> Result<Self, Error> {
+        let host = door.registry;
         if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
             let realm = bearer.parameter("realm").unwrap_or_default();
             let realm = check_realm(realm, registry).map_err(|reason| ErrorKind::UnsafeLogin {
@@ -191,7 +226,7 @@ impl Way {
                 realm,
                 service: bearer.parameter("service").map(str::to_owned),
                 // Registries behind path-rewriting proxies know their scope better than we do.
-                scope: bearer.parameter("scope").unwrap_or(scope).to_owned(),
+                scope: joined(bearer.parameter("scope").unwrap_or(door.scope)),
             });
         }
         if challenges.iter().any(|c| c.scheme == "basic") {
@@ -243,6 +278,7 @@ struct Ask<'a> {
 impl Ask<'_> {
     async fn bearer(&self, found: Option<&Found>) -> Result<Granted, Error> {
         let login = found.map_or(Login::Anonymous, Found::login);
+        self.check_service(found)?;
         let request = match found.map(|found| &found.credential) {
             Some(Credential::RegistryToken(token)) => {
                 return Ok((self.bearer_header(token.expose())?, login, None));
@@ -258,7 +294,14 @@ impl Ask<'_> {
             None => self.get(),
         };
         let begun = Instant::now();
-        let answer = self.transport.follow(request).await?;
+        // Whoever asks for a token may hold the only slot of the host that gives it.
+        let transport = self.transport.uncounted();
+        let errand = Errand {
+            registry: self.host,
+            role: Role::Token,
+            what: "a token",
+        };
+        let answer = transport.follow(request, errand).await?;
         let status = answer.status();
         let wait = self.transport.retry_after(&answer);
         let (asker, url) = (answer.host.clone(), answer.url.clone());
@@ -286,7 +329,10 @@ impl Ask<'_> {
                 _ => diagnosis.error(status, asker, url, "a token", login, wait),
             });
         }
-        let body = answer.bytes(TOKEN_BODY, "the token").await?;
+        let now = server_time(&answer.response.headers, transport.now());
+        let body = answer
+            .bytes(TOKEN_BODY, "the token", &Pulse::resting())
+            .await?;
         let malformed = |reason: &str| ErrorKind::Malformed {
             host: asker.clone(),
             url: url.clone(),
@@ -299,15 +345,27 @@ impl Ask<'_> {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| malformed("the token service's answer has no token"))?;
-        let lasts = Duration::from_secs(
-            granted
-                .expires_in
-                .filter(|s| *s > 0)
-                .unwrap_or(DEFAULT_LIFE),
-        );
+        let lasts = remaining(granted.expires_in, &granted.issued_at, now);
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))
+    }
+
+    /// Refuses to send credentials to a service that neither is on the registry's site nor listed.
+    fn check_service(&self, found: Option<&Found>) -> Result<(), Error> {
+        let sends =
+            found.is_some_and(|found| !matches!(found.credential, Credential::RegistryToken(_)));
+        let hosts = self.transport.hosts();
+        match Place::of(self.realm) {
+            Some(service) if sends && !hosts.trusts(self.host, self.registry, self.realm) => {
+                Err(ErrorKind::ForeignLogin {
+                    registry: self.host.to_owned(),
+                    service,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn get(&self) -> net::Request {
@@ -373,6 +431,50 @@ struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
+    /// RFC 3339, or whatever a service makes of it.
+    #[serde(default)]
+    issued_at: serde_json::Value,
+}
+
+/// Returns how long a token is good for: services hand out the same token for a while, so what
+/// counts is when it was issued, by the service's own clock.
+fn remaining(expires_in: Option<u64>, issued_at: &serde_json::Value, now: Timestamp) -> Duration {
+    let life = Duration::from_secs(expires_in.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE));
+    let issued: Option<Timestamp> = issued_at.as_str().and_then(|at| at.parse().ok());
+    let age = issued.and_then(|at| Duration::try_from(now.duration_since(at)).ok());
+    match age {
+        Some(age) if age < life => life.saturating_sub(age),
+        // Nobody hands out a token that is over: it is the date that is wrong.
+        _ => life,
+    }
+}
+
+/// Joins the actions on one resource, and leaves out what is said twice.
+fn joined(scope: &str) -> String {
+    let mut resources: Vec<(&str, Vec<&str>)> = Vec::new();
+    for part in scope.split_ascii_whitespace() {
+        // A name may have a port in it, so the actions are what stands last.
+        let (resource, actions) = part.rsplit_once(':').unwrap_or((part, ""));
+        let actions = actions.split(',').filter(|action| !action.is_empty());
+        match resources.iter_mut().find(|(known, _)| *known == resource) {
+            Some((_, known)) => {
+                for action in actions {
+                    if !known.contains(&action) {
+                        known.push(action);
+                    }
+                }
+            }
+            None => resources.push((resource, actions.collect())),
+        }
+    }
+    let written = resources.iter().map(|(resource, actions)| {
+        if actions.is_empty() {
+            (*resource).to_owned()
+        } else {
+            format!("{resource}:{}", actions.join(","))
+        }
+    });
+    written.collect::<Vec<_>>().join(" ")
 }
 
 /// The distribution project's default, in seconds.
@@ -414,6 +516,43 @@ fn basic_header(username: &str, password: &Secret) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_as_old_as_its_service_says() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let left = |life, issued: &str| remaining(life, &issued.into(), now).as_secs();
+        assert_eq!(left(Some(300), "2026-01-02T03:01:05Z"), 120);
+        assert_eq!(left(None, "2026-01-02T03:03:55Z"), 50);
+        assert_eq!(left(Some(0), "soon"), DEFAULT_LIFE);
+        for wrong in [
+            "2026-01-02T03:09:05Z",
+            "0001-01-01T00:00:00Z",
+            "2026-01-02T02:04:05Z",
+        ] {
+            assert_eq!(left(Some(300), wrong), 300, "{wrong}");
+        }
+        let number = serde_json::json!(1_767_323_045);
+        assert_eq!(remaining(Some(300), &number, now).as_secs(), 300);
+    }
+
+    #[test]
+    fn scopes_are_joined_by_resource() {
+        for (scope, expected) in [
+            ("repository:a:pull", "repository:a:pull"),
+            (
+                "repository:a:pull repository:a:pull,push",
+                "repository:a:pull,push",
+            ),
+            (
+                "repository:r.example:5000/a:pull  repository:b:pull repository:b:pull",
+                "repository:r.example:5000/a:pull repository:b:pull",
+            ),
+            ("aws aws", "aws"),
+            ("", ""),
+        ] {
+            assert_eq!(joined(scope), expected);
+        }
+    }
 
     #[test]
     fn credentials_never_travel_in_the_clear_for_a_tls_registry() {

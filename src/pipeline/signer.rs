@@ -1,12 +1,13 @@
 //! Who signs, as a document says it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::{Schema, json_schema};
 
 use super::convert::{Context, FromScalar, Problem, Shape};
 use super::diagnostic::Kind;
 use super::map::OneOrMany;
+use super::model::Trust;
 use super::record::{choice, record};
 use super::source::Spanned;
 use super::tree::Node;
@@ -185,6 +186,19 @@ fn anybody(signer: &Signer, context: &mut Context<'_>) {
                 .caused_by("the pattern matches every identity, and there are no `claims`")
                 .helped("name whom you mean, or add `claims: {repository: acme/web}`"),
         );
+    }
+}
+
+impl Trust {
+    /// Returns the files that it names: keys of signers and trust roots.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let keys = self.signers.values().flat_map(|signer| &signer.key);
+        let keys = keys.flat_map(|key| &key.0).map(|path| path.value.as_path());
+        let roots = self.roots.iter().flat_map(|roots| &roots.0);
+        keys.chain(roots.filter_map(|root| match &root.value {
+            RootSource::Embedded(_) => None,
+            RootSource::File(path) => Some(path.as_path()),
+        }))
     }
 }
 

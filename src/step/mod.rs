@@ -150,10 +150,14 @@ impl Facts for State {
     }
 }
 
-/// Adds the host and port of a registry, and the program that would be asked for its credentials.
+/// Adds the host and port of a registry, the hosts that it may name, and the program that would be asked for its credentials.
 fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
     if let Ok((host, port)) = context.world.registries.endpoint(name) {
         grants.host(&host, port, reason);
+    }
+    for listed in context.world.registries.listed(name) {
+        let place = &listed.place;
+        grants.host(place.host(), place.port(), listed.reason(name));
     }
     if let Some((helper, known)) = context.world.registries.helper(name) {
         let program = format!("docker-credential-{helper}");

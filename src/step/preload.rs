@@ -97,7 +97,7 @@ async fn preload(name: &str, context: &Context) -> Result<(), Failure> {
     let image = resolve(name, context).await?;
     let listener = listener(name, context);
     let done = fill::preload(
-        &world.registries,
+        &context.registries(),
         &image,
         &world.cache,
         CONCURRENCY,

@@ -3,7 +3,9 @@
 //! The launcher compiles the component once for all tests; the stock runtime does for each run.
 
 mod cancel;
+mod distribution;
 mod escapes;
+mod hosts;
 mod refusals;
 
 use std::fs;

@@ -20,6 +20,8 @@ use wasmtime::component::Component;
 pub struct Places {
     /// The folder of compiled components.
     pub compiled: PathBuf,
+    /// The folder of components that came from registries.
+    pub components: PathBuf,
     /// The folder of the key.
     pub state: PathBuf,
 }
@@ -27,19 +29,30 @@ pub struct Places {
 impl Places {
     /// Returns the usual places, by the XDG base directories; nothing where there is no home.
     pub fn usual(environment: &Environment) -> Option<Self> {
-        let below = |variable: &str, usual: &str| {
-            let named = environment
-                .filled(variable)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute());
-            let home = || environment.filled("HOME").map(PathBuf::from);
-            named.or_else(|| Some(home()?.join(usual)))
-        };
+        let cache = below(environment, "XDG_CACHE_HOME", ".cache")?.join("shipgate-wasm");
         Some(Self {
-            compiled: below("XDG_CACHE_HOME", ".cache")?.join("shipgate-wasm/compiled"),
-            state: below("XDG_STATE_HOME", ".local/state")?.join("shipgate-wasm"),
+            compiled: cache.join("compiled"),
+            components: cache.join("components"),
+            state: environment.launcher_state()?,
         })
     }
+}
+
+impl Places {
+    /// Returns every folder.
+    pub fn all(&self) -> [&PathBuf; 3] {
+        [&self.compiled, &self.components, &self.state]
+    }
+}
+
+/// Returns a folder of the XDG base directories.
+pub fn below(environment: &Environment, variable: &str, usual: &str) -> Option<PathBuf> {
+    let named = environment
+        .filled(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let home = || environment.filled("HOME").map(PathBuf::from);
+    named.or_else(|| Some(home()?.join(usual)))
 }
 
 /// A component that is ready to run.
@@ -222,7 +235,7 @@ fn new_key(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Makes a folder that nobody else can look into, and refuses one that others own or can change.
-fn private_folder(folder: &Path) -> io::Result<()> {
+pub fn private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -275,6 +288,7 @@ mod tests {
         fn places(&self) -> Places {
             Places {
                 compiled: self.0.path().join("cache/compiled"),
+                components: self.0.path().join("cache/components"),
                 state: self.0.path().join("state"),
             }
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::{Output, Running, Sandbox, tool};
 
@@ -59,10 +60,19 @@ impl Sandbox {
     /// Starts a command of shipgate under the launcher, by `--sandbox`.
     pub fn start_caged(&self, arguments: &[&str]) -> Running {
         warm();
+        self.start_caged_by(component().to_str().unwrap(), arguments)
+    }
+
+    /// Runs a command of shipgate under the launcher with another component, to its end.
+    pub fn caged_by(&self, component: &str, arguments: &[&str]) -> Output {
+        self.start_caged_by(component, arguments).finish()
+    }
+
+    fn start_caged_by(&self, component: &str, arguments: &[&str]) -> Running {
         let mut command = self.with_variables(Path::new(env!("CARGO_BIN_EXE_shipgate")));
         command.args(arguments).arg("--sandbox");
         command.arg("--launcher").arg(launcher());
-        command.arg("--component").arg(component());
+        command.args(["--component", component]);
         self.start_command(command)
     }
 
@@ -166,8 +176,8 @@ fn warm() {
         );
         let component = component();
         let component = component.to_str().unwrap();
-        let output = sandbox.launch(&["validate", "p.yml", "--component", component]);
-        output.expect(0);
+        let running = sandbox.start_launcher(&["validate", "p.yml", "--component", component]);
+        running.finish_within(Duration::from_secs(300)).expect(0);
     });
 }
 
