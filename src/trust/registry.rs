@@ -159,7 +159,13 @@ mod tests {
             pattern: "**".parse().unwrap(),
             requirement: Requirement::any(["ops"]).unwrap(),
         };
-        let signers = BTreeMap::from([("ops".into(), Signer::Key { keys })]);
+        let signers = BTreeMap::from([(
+            "ops".into(),
+            Signer::Key {
+                keys,
+                log: crate::trust::LogRequirement::Ignored,
+            },
+        )]);
         Policy::new(signers, vec![rule]).unwrap()
     }
 
