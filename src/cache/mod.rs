@@ -8,6 +8,16 @@ pub mod fill;
 mod index;
 mod layout;
 mod lock;
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "space_hosted.rs"
+)]
+#[cfg_attr(
+    all(target_family = "wasm", not(feature = "hosted")),
+    path = "space_wasi.rs"
+)]
+#[cfg_attr(not(target_family = "wasm"), path = "space_native.rs")]
+mod space;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -15,4 +25,5 @@ mod writer;
 pub use error::{Error, ErrorKind};
 pub use index::Entry;
 pub use layout::Cache;
+pub use space::free_space;
 pub use writer::BlobWriter;

@@ -32,7 +32,14 @@ pub mod reference;
 pub mod referrers;
 pub mod resolve;
 mod retry;
-#[cfg_attr(target_family = "wasm", path = "sha256_wasi.rs")]
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "sha256_hosted.rs"
+)]
+#[cfg_attr(
+    all(target_family = "wasm", not(feature = "hosted")),
+    path = "sha256_wasi.rs"
+)]
 #[cfg_attr(not(target_family = "wasm"), path = "sha256_native.rs")]
 mod sha256;
 #[cfg(test)]
