@@ -123,7 +123,7 @@ pub const CAPABILITIES: [Capability; 17] = [
         "file locks",
         "of the journals of runs",
         Provider::Nobody,
-        "a journal is watched for 30 s before its run is taken for dead; the cache's own lock is a file that natives and components mind",
+        "the launcher holds one for the run, by which `finish` knows whether it lives; the cache's own lock is a file that natives and components mind",
     ),
     row(
         Need::FreeSpace,

@@ -7,6 +7,7 @@ mod cancel;
 mod distribution;
 mod escapes;
 mod hosts;
+mod journal;
 mod refusals;
 
 use std::fs;
