@@ -6,14 +6,19 @@
 mod error;
 mod index;
 mod interval;
+mod keep;
 mod layout;
 mod lock;
 mod partial;
+#[cfg_attr(unix, path = "space_unix.rs")]
+#[cfg_attr(not(unix), path = "space_other.rs")]
+mod space;
 mod writer;
 
 pub use error::{Error, ErrorKind};
 pub use index::Entry;
 pub use interval::Intervals;
+pub use keep::{Checked, Removed};
 pub use layout::Cache;
 pub(crate) use lock::HEARTBEAT;
 pub(crate) use partial::{Claim, Partial};
