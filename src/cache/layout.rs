@@ -107,7 +107,7 @@ impl Cache {
     /// Returns the bytes that may still be written to where the cache is, if the system tells.
     #[must_use]
     pub fn free_space(&self) -> Option<u64> {
-        space::free(self.root())
+        space::free_space(self.root())
     }
 
     /// Returns the folder.

@@ -10,8 +10,15 @@ mod keep;
 mod layout;
 mod lock;
 mod partial;
-#[cfg_attr(unix, path = "space_unix.rs")]
-#[cfg_attr(not(unix), path = "space_other.rs")]
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "space_hosted.rs"
+)]
+#[cfg_attr(
+    all(target_family = "wasm", not(feature = "hosted")),
+    path = "space_wasi.rs"
+)]
+#[cfg_attr(not(target_family = "wasm"), path = "space_native.rs")]
 mod space;
 mod writer;
 
@@ -22,4 +29,5 @@ pub use keep::{Checked, Removed};
 pub use layout::Cache;
 pub(crate) use lock::HEARTBEAT;
 pub(crate) use partial::{Claim, Partial};
+pub use space::free_space;
 pub use writer::BlobWriter;

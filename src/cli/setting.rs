@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
-use super::images::{host_platform, key};
+use super::images::{host_platform, key, roots};
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -17,6 +17,7 @@ use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
+use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
 use crate::trust::{Policy, Requirement, Rule, Signer};
@@ -86,14 +87,32 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
     let mut signers = BTreeMap::new();
     for (name, signer) in trust.signers.iter() {
         part(hash, &name.value.0);
+        let log = signer.log();
+        part(hash, &format!("{log:?}"));
+        if let Some(identity) = signer.identity() {
+            part(hash, &identity.to_string());
+            signers.insert(name.value.0.clone(), Signer::Identity { identity, log });
+            continue;
+        }
         let mut keys = Vec::new();
-        for path in &signer.key.0 {
+        for path in signer.key.iter().flat_map(|key| &key.0) {
             let public = key(&folder.join(&path.value))
                 .map_err(|failure| failure.fact("signer", &name.value.0))?;
             part(hash, &public.fingerprint().to_string());
             keys.push(public);
         }
-        signers.insert(name.value.0.clone(), Signer::Key { keys });
+        signers.insert(name.value.0.clone(), Signer::Key { keys, log });
+    }
+    let sources = trust.roots.as_ref().map(|roots| {
+        let sources = roots.0.iter().map(|source| match &source.value {
+            RootSource::Embedded(name) => RootSource::Embedded(name),
+            RootSource::File(path) => RootSource::File(folder.join(path)),
+        });
+        sources.collect()
+    });
+    let roots = roots(sources, signers.values())?;
+    for root in &roots {
+        part(hash, &root.fingerprint().to_string());
     }
     let mut rules = Vec::new();
     for (glob, rule) in trust.images.iter() {
@@ -112,13 +131,14 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
                 .map_err(|error| unusable(error.to_string()))?,
         });
     }
-    Policy::new(signers, rules).map_err(|error| {
+    let policy = Policy::new(signers, rules).map_err(|error| {
         Failure::explained(
             ExitCode::PipelineInvalid,
             "the `trust` section can't be used",
             &error,
         )
-    })
+    })?;
+    Ok(policy.with_roots(roots))
 }
 
 /// Returns what the clients and the world of a document are made of.
@@ -221,8 +241,13 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.read(path.display().to_string(), AUTHORITY);
     }
     if let Some(trust) = &document.trust {
+        for source in trust.roots.iter().flat_map(|roots| &roots.0) {
+            if let RootSource::File(path) = &source.value {
+                grants.read(path.display().to_string(), "trust root");
+            }
+        }
         for (name, signer) in trust.signers.iter() {
-            for path in &signer.key.0 {
+            for path in signer.key.iter().flat_map(|key| &key.0) {
                 grants.read(
                     path.value.display().to_string(),
                     format!("key of signer {}", name.value),

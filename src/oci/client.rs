@@ -8,13 +8,14 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::config::Config;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind};
 use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::part::{check_length, refuse_encoding};
 use super::reference::is_tag;
-use super::transport::{Attempts, Call, Config, Transport};
+use super::transport::{Attempts, Call, Transport};
 use super::{Digest, Quota, Repository};
 use crate::net;
 

@@ -24,6 +24,7 @@ pub mod record;
 pub mod scalar;
 mod schema;
 pub mod secret;
+pub mod signer;
 pub mod source;
 mod syntax;
 pub mod template;

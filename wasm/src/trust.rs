@@ -26,7 +26,7 @@ pub struct Trust {
     pub shown: String,
     /// What it says.
     pub policy: Policy,
-    /// The file, and those with the keys.
+    /// The file, and those with the keys and trust roots.
     files: Vec<PathBuf>,
 }
 
@@ -80,9 +80,8 @@ impl Trust {
                 ..failure
             }
         })?;
-        let keys = trust.signers.iter().flat_map(|(_, signer)| &signer.key.0);
-        let keys = keys.map(|key| folder.join(&key.value));
-        let files = std::iter::once(path.to_owned()).chain(keys).collect();
+        let named = trust.files().map(|file| folder.join(file));
+        let files = std::iter::once(path.to_owned()).chain(named).collect();
         Ok(Self {
             shown,
             policy,
