@@ -28,6 +28,11 @@ impl Error {
         source.is_some_and(|source| source.kind() == io::ErrorKind::AlreadyExists)
     }
 
+    /// Returns whether the system does not let us change what is there.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self.kind, ErrorKind::NotPermitted { .. })
+    }
+
     /// Makes the error of an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -111,6 +116,16 @@ pub enum ErrorKind {
         /// Why not.
         reason: String,
     },
+    /// There is less space than what is to come.
+    #[error("{needed} bytes are to come, and {free} are free where {} is", path.display())]
+    NoRoom {
+        /// The cache's folder.
+        path: PathBuf,
+        /// The bytes that are missing.
+        needed: u64,
+        /// The bytes that this user may still write.
+        free: u64,
+    },
     /// The system does not let us.
     #[error("not permitted to {doing} {}", path.display())]
     NotPermitted {
@@ -129,15 +144,25 @@ pub enum ErrorKind {
         /// The size that was found.
         found: u64,
     },
+    /// No image of that name is in the cache.
+    #[error("no image in the cache is called {reference}")]
+    Unknown {
+        /// The reference or digest that was asked for.
+        reference: String,
+    },
 }
 
 impl Explain for Error {
     fn hint(&self) -> Option<String> {
         Some(match &self.kind {
-            ErrorKind::Damaged { .. } => "remove that file, and pull the image again".into(),
+            ErrorKind::Damaged { .. } => "run `shipgate cache verify`, which removes it, and pull the image again".into(),
             ErrorKind::Full { .. } => {
-                "free some space, or name another folder with `--cache DIR`".into()
+                "free some space and run again, which goes on from what has come; or name another folder with `--cache DIR`".into()
             }
+            ErrorKind::NoRoom { .. } => {
+                "free some space, for instance with `shipgate cache gc --max-size SIZE`, or name another folder with `--cache DIR`".into()
+            }
+            ErrorKind::Unknown { .. } => "`shipgate cache ls` lists what there is".into(),
             ErrorKind::Locked { path, .. } => format!(
                 "wait for the other process; if there is none, remove {}",
                 path.display()
@@ -184,6 +209,12 @@ impl Explain for Error {
                 Fact::new("found", found),
             ],
             ErrorKind::Missing { digest } => vec![Fact::new("digest", digest)],
+            ErrorKind::NoRoom { path, needed, free } => vec![
+                Fact::new("path", path.display()),
+                Fact::new("needed", needed),
+                Fact::new("free", free),
+            ],
+            ErrorKind::Unknown { reference } => vec![Fact::new("reference", reference)],
             ErrorKind::Full { path }
             | ErrorKind::Io { path, .. }
             | ErrorKind::Locked { path, .. }

@@ -32,7 +32,8 @@ pub struct Entry {
 
 impl Cache {
     /// Records that an image is whole in the cache. An entry of the same reference is replaced,
-    /// or gets one platform more if it resolved to the same digest.
+    /// or gets one platform more if it resolved to the same digest. In a cache that can't be written
+    /// nothing is recorded.
     ///
     /// # Errors
     ///
@@ -45,7 +46,11 @@ impl Cache {
         bytes: u64,
         when: Timestamp,
     ) -> Result<(), Error> {
-        let _lock = Lock::take(&self.root().join(LOCK)).await?;
+        let _lock = match Lock::take(&self.root().join(LOCK)).await {
+            // A cache that nobody can write has what it has; the list of it is for others to keep.
+            Err(error) if error.is_forbidden() => return Ok(()),
+            lock => lock?,
+        };
         let mut index = self.index()?;
         let Some(entries) = index["manifests"].as_array_mut() else {
             return Err(self.no_index());
@@ -85,7 +90,7 @@ impl Cache {
         Ok(entries.into_iter().flatten().filter_map(entry).collect())
     }
 
-    fn index(&self) -> Result<Value, Error> {
+    pub(super) fn index(&self) -> Result<Value, Error> {
         let path = self.root().join(INDEX);
         if metadata(&path)?.is_none() {
             return Ok(json!({
@@ -114,8 +119,8 @@ impl Cache {
     }
 }
 
-const INDEX: &str = "index.json";
-const LOCK: &str = "index.lock";
+pub(super) const INDEX: &str = "index.json";
+pub(super) const LOCK: &str = "index.lock";
 const LARGEST_INDEX: u64 = 16 * 1024 * 1024;
 /// The annotation by which skopeo, crane and oras find images in a layout.
 const NAME: &str = "org.opencontainers.image.ref.name";
@@ -142,7 +147,7 @@ fn read_parts(text: &str) -> Vec<(Option<String>, u64)> {
 }
 
 /// Reads an entry; those that other tools wrote in other forms are left out of lists.
-fn entry(value: &Value) -> Option<Entry> {
+pub(super) fn entry(value: &Value) -> Option<Entry> {
     let annotation = |name: &str| value["annotations"][name].as_str();
     let parts = read_parts(annotation(PARTS).unwrap_or_default());
     Some(Entry {
@@ -160,6 +165,11 @@ fn entry(value: &Value) -> Option<Entry> {
             .fold(0, u64::saturating_add),
         when: annotation(WHEN).and_then(|when| when.parse().ok()),
     })
+}
+
+/// Says whether two entries are of the same name and image.
+pub(super) fn is_entry(one: &Entry, other: &Entry) -> bool {
+    one.reference == other.reference && one.digest == other.digest
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::error::{Error, ErrorKind};
 use super::partial::{DATA, MAP};
+use super::space;
 use super::writer::{self, BlobWriter};
 use crate::oci::digest::Hasher;
 use crate::oci::manifest::LARGEST_MANIFEST;
@@ -35,13 +36,23 @@ pub(super) struct Memory {
 }
 
 impl Cache {
-    /// Opens the cache in a folder, and makes it if there is none.
+    /// Opens the cache in a folder, and makes it if there is none. One that can't be written to is
+    /// opened as it is: what it holds can be used.
     ///
     /// # Errors
     ///
-    /// The folder holds other things, or can't be written to.
+    /// The folder holds other things, or can't be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
+        match Self::make(root.clone()) {
+            Err(error) if error.is_forbidden() && metadata(&root.join(MARKER))?.is_some() => {
+                Self::view(root)
+            }
+            made => made,
+        }
+    }
+
+    fn make(root: PathBuf) -> Result<Self, Error> {
         fs::create_dir_all(&root).map_err(|error| Error::io("make the folder", &root, error))?;
         check_kind(&root)?;
         for folder in [
@@ -91,6 +102,12 @@ impl Cache {
             root,
             memory: Memory::default(),
         })))
+    }
+
+    /// Returns the bytes that may still be written to where the cache is, if the system tells.
+    #[must_use]
+    pub fn free_space(&self) -> Option<u64> {
+        space::free_space(self.root())
     }
 
     /// Returns the folder.

@@ -6,6 +6,7 @@
 mod error;
 mod index;
 mod interval;
+mod keep;
 mod layout;
 mod lock;
 mod partial;
@@ -24,6 +25,7 @@ mod writer;
 pub use error::{Error, ErrorKind};
 pub use index::Entry;
 pub use interval::Intervals;
+pub use keep::{Checked, Removed};
 pub use layout::Cache;
 pub(crate) use lock::HEARTBEAT;
 pub(crate) use partial::{Claim, Partial};

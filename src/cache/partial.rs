@@ -90,6 +90,14 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Returns how many bytes of a blob an unfinished pull has left.
+    pub(crate) fn received(&self, blob: &Descriptor) -> Result<u64, Error> {
+        let map = Files::of(self, &blob.digest).read_map(blob.size)?;
+        Ok(map.total())
+    }
+}
+
 impl Partial {
     fn open(cache: &Cache, blob: &Descriptor, files: Files, lock: Lock) -> Result<Self, Error> {
         let found = metadata(&files.data)?;

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::sandbox_args::SandboxArgs;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{derive, finish, handover, host, images, init, ls, pipeline, runtime};
+use super::{cache, derive, finish, handover, host, images, init, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::inert::inert_lines;
@@ -179,15 +179,27 @@ async fn command(cli: Cli, session: &mut Session) -> Result<ExitCode, Failure> {
         Some(Command::Schema) => pipeline::schema(session),
         Some(Command::Pull(arguments)) => images::pull(&arguments, session).await,
         Some(Command::Verify(arguments)) => images::verify(&arguments, session).await,
-        Some(Command::Cache {
-            command: CacheCommand::Ls(arguments),
-        }) => ls::ls(&arguments, cli.talk.format, session),
+        Some(Command::Cache { command }) => cache_command(command, cli.talk.format, session).await,
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "shipgate", &mut script);
             session.data(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::Done)
         }
+    }
+}
+
+async fn cache_command(
+    command: CacheCommand,
+    format: Format,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    match command {
+        CacheCommand::Gc(arguments) => cache::gc(&arguments, format, session).await,
+        CacheCommand::Key(arguments) => cache::key(&arguments, session),
+        CacheCommand::Ls(arguments) => cache::ls(&arguments, format, session),
+        CacheCommand::Rm(arguments) => cache::rm(&arguments, format, session).await,
+        CacheCommand::Verify(arguments) => cache::verify(&arguments, format, session),
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Command {
     Pull(PullArgs),
     /// Verify the signatures of images by key.
     Verify(VerifyArgs),
-    /// Look into the cache.
+    /// Look into the cache and keep it in order.
     Cache {
         /// What to do with the cache.
         #[command(subcommand)]
@@ -63,8 +63,17 @@ pub enum Command {
 /// What `cache` can do.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
+    /// Remove what nobody has used for longest, down to a size.
+    Gc(CacheGcArgs),
+    /// Print a key for CI caches, the same as long as the cache holds the same images.
+    Key(CacheArgs),
     /// List what the cache holds.
-    Ls(CacheLsArgs),
+    #[command(alias = "list")]
+    Ls(CacheArgs),
+    /// Remove an image, and the blobs that no other image has.
+    Rm(CacheRmArgs),
+    /// Hash every blob, and remove those that are damaged, so that the next pull fetches them again.
+    Verify(CacheVerifyArgs),
 }
 
 /// How a command talks. The same in every command.
@@ -261,12 +270,75 @@ pub enum LogArgument {
     Required,
 }
 
-/// What of the cache to list.
+/// Which cache.
 #[derive(Args, Clone, Debug)]
-pub struct CacheLsArgs {
+pub struct CacheArgs {
     /// The cache folder [default: $XDG_CACHE_HOME/shipgate or ~/.cache/shipgate].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+}
+
+/// How much of the cache to keep.
+#[derive(Args, Clone, Debug)]
+pub struct CacheGcArgs {
+    /// The most that the cache may hold afterwards, for instance 20GiB.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: u64,
+    /// Keep the images that this lock file pins, whatever their age.
+    #[arg(long, value_name = "FILE")]
+    pub lock: Vec<PathBuf>,
+    /// The cache.
+    #[command(flatten)]
+    pub place: CacheArgs,
+}
+
+/// What of the cache to remove.
+#[derive(Args, Clone, Debug)]
+pub struct CacheRmArgs {
+    /// The images, by their references or digests as `cache ls` prints them.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// The cache.
+    #[command(flatten)]
+    pub place: CacheArgs,
+}
+
+/// How to look at the cache.
+#[derive(Args, Clone, Debug)]
+pub struct CacheVerifyArgs {
+    /// Leave damaged blobs where they are.
+    #[arg(long)]
+    pub keep: bool,
+    /// The cache.
+    #[command(flatten)]
+    pub place: CacheArgs,
+}
+
+/// Reads a number of bytes with a unit, decimal or binary.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("B", 1),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim();
+    let known = UNITS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let (Ok(number), Some((_, bytes))) = (number.parse::<u64>(), known) else {
+        return Err("a size is a whole number and a unit, for instance 500MB or 20GiB".into());
+    };
+    number
+        .checked_mul(*bytes)
+        .ok_or_else(|| "it is larger than any disk".into())
 }
 
 #[cfg(test)]
@@ -278,6 +350,17 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("0B"), Ok(0));
+        assert_eq!(size("5 kB"), Ok(5_000));
+        assert_eq!(size("20GiB"), Ok(20 << 30));
+        assert_eq!(size("3mib"), Ok(3 << 20));
+        for text in ["", "5", "GiB", "-1B", "1.5GB", "99999999TB", "1 apple"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod app;
 pub mod args;
+mod cache;
 mod claims;
 pub mod clients;
 pub mod derive;
@@ -20,7 +21,6 @@ mod images;
 pub mod init;
 pub mod journal;
 mod lock;
-mod ls;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
 pub mod machine;

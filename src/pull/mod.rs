@@ -77,6 +77,7 @@ impl Puller {
             fetched: 0,
             cached: 0,
         };
+        self.check_space(resolved)?;
         let group = self.engine.group();
         let repository = &resolved.reference.repository;
         let mut wanted = FuturesUnordered::new();
@@ -103,6 +104,26 @@ impl Puller {
                 .put_bytes(&manifest.descriptor(), &manifest.bytes)?;
         }
         Ok(preloaded)
+    }
+}
+
+impl Puller {
+    /// Refuses what the disk has no room for, before the first byte.
+    fn check_space(&self, resolved: &Resolved) -> Result<(), cache::Error> {
+        let mut needed = 0_u64;
+        for blob in forecast(resolved, &self.cache)?.missing {
+            let there = self.cache.received(&blob)?;
+            needed = needed.saturating_add(blob.size.saturating_sub(there));
+        }
+        match self.cache.free_space() {
+            Some(free) if free < needed => Err(cache::ErrorKind::NoRoom {
+                path: self.cache.root().to_owned(),
+                needed,
+                free,
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 }
 

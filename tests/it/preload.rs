@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::harness::{
-    Authority, Image, Index, PASSWORD, Proxy, Registry, Sandbox, Service, Signal, USER, digest,
-    wait_for,
+    Access, Authority, Image, Index, PASSWORD, Proxy, Registry, Sandbox, Service, Signal, USER,
+    digest, wait_for,
 };
 
 /// Returns each file below a folder with its size.
@@ -336,4 +337,162 @@ fn a_registry_that_is_down_is_named_with_its_address() {
         "version: 1\nname: down\nsteps:\n  - check: {registry: \"127.0.0.1:9\"}\n",
     );
     sandbox.run(["c.yml"]).expect(21).says("127.0.0.1:9");
+}
+
+/// Returns the bytes of blobs that a proxy has sent.
+fn sent(proxy: &Proxy) -> u64 {
+    let accesses = proxy.accesses().into_iter();
+    accesses
+        .filter(Access::is_blob)
+        .map(|access| access.bytes)
+        .sum()
+}
+
+/// Kills a pull so many times at any moment, and then lets it end.
+fn killed_often(kills: usize) {
+    let registry = Registry::start();
+    let image = Image::new("kills", &[30_000_000, 9_000_000, 2_000_000, 1000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let slow = Proxy::limited(registry.address(), "2m");
+    let sandbox = Sandbox::new();
+    let reference = format!("{}/acme/web:v1", slow.address());
+    let total: usize = image.layers.iter().map(Vec::len).sum();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for kill in 1..=kills {
+        // So that every kill meets another moment of the same pull.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let due = (total * kill / (kills + 1)) as u64 + random % 200_000;
+        let mut running = sandbox.start(["pull", &reference]);
+        wait_for("bytes, or the end", || {
+            let there = arrived(&sandbox.cache());
+            (there >= due || running.ends_within(Duration::ZERO)).then_some(())
+        });
+        if !running.ends_within(Duration::ZERO) {
+            running.signal(Signal::Kill);
+        }
+        running.finish();
+        assert_whole(&sandbox.cache());
+    }
+    sandbox.run(["pull", &reference]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+    assert!(files(&sandbox.cache().join("partial")).is_empty());
+    let (sent, most) = (sent(&slow), total as u64 * 105 / 100);
+    assert!(sent <= most, "{sent} bytes for {total} after {kills} kills");
+}
+
+/// Returns the bytes that are on disk: of whole blobs, and of those that the maps of others know.
+fn arrived(cache: &Path) -> u64 {
+    let whole = files(&cache.join("blobs"))
+        .into_iter()
+        .map(|(_, size)| size);
+    let maps = files(&cache.join("partial")).into_iter();
+    let maps = maps.filter(|(path, _)| path.extension().is_some_and(|kind| kind == "map"));
+    let known = maps.filter_map(|(path, _)| {
+        let map = fs::read(path).ok()?;
+        let (records, _) = map.as_chunks::<16>();
+        Some(records.iter().map(length).sum::<u64>())
+    });
+    whole.sum::<u64>() + known.sum::<u64>()
+}
+
+fn length(record: &[u8; 16]) -> u64 {
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    };
+    number(&record[8..]) - number(&record[..8])
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the test suite, not of the library"
+)]
+fn kills_at_any_moment_cost_hardly_a_byte() {
+    // `SHIPGATE_KILLS=50 tests/run preload` is the long form.
+    let kills = std::env::var("SHIPGATE_KILLS");
+    killed_often(kills.map_or(10, |kills| kills.parse().unwrap()));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn eight_processes_fetch_a_blob_once() {
+    let registry = Registry::start();
+    let image = Image::new("eight", &[12_000_000, 3_000_000, 1000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let witness = Proxy::limited(registry.address(), "8m");
+    let sandbox = Sandbox::new();
+    let reference = format!("{}/acme/web:v1", witness.address());
+    let running: Vec<_> = (0..8)
+        .map(|_| sandbox.start(["pull", &reference]))
+        .collect();
+    for process in running {
+        process.finish().expect(0);
+    }
+    assert_holds(&sandbox.cache(), &image);
+    let total: usize = image.layers.iter().map(Vec::len).sum();
+    let (sent, most) = (sent(&witness), total as u64 * 105 / 100);
+    assert!(sent <= most, "{sent} bytes for {total}");
+    let listed = sandbox.run(["cache", "ls"]).expect(0);
+    assert_eq!(listed.stdout.lines().count(), 1, "{}", listed.stdout);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_flipped_bit_on_disk_is_found_and_only_that_blob_comes_again() {
+    let registry = Registry::start();
+    let image = Image::new("flip", &[50_000, 60_000]);
+    image.push(registry.address(), "acme/web", "v1");
+    let witness = Proxy::before(registry.address());
+    let sandbox = Sandbox::new();
+    let reference = format!("{}/acme/web:v1", witness.address());
+    sandbox.run(["pull", &reference]).expect(0);
+    sandbox.run(["cache", "verify"]).expect(0);
+    let before = sent(&witness);
+    let victim = digest(&image.layers[1]);
+    let path = sandbox.cache().join("blobs").join(victim.replace(':', "/"));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30_000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let found = sandbox.run(["cache", "verify"]).expect(20);
+    assert!(found.stdout.contains(&victim), "{}", found.stdout);
+    sandbox.run(["pull", &reference]).expect(0);
+    assert_holds(&sandbox.cache(), &image);
+    assert_eq!(sent(&witness) - before, image.layers[1].len() as u64);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_least_used_image_goes_first_and_a_pinned_one_never() {
+    let registry = Registry::start();
+    let sandbox = Sandbox::new();
+    let names: Vec<_> = ["one", "two"]
+        .iter()
+        .map(|name| {
+            let image = Image::new(name, &[100_000]);
+            image.push(registry.address(), &format!("acme/{name}"), "v1");
+            format!("{}/acme/{name}:v1", registry.address())
+        })
+        .collect();
+    sandbox.write("p.yml", pipeline(&format!("\"{}\"", names[0]), ""));
+    sandbox.run(["p.yml", "--lock", "web.lock"]).expect(0);
+    sandbox.run(["pull", &names[1]]).expect(0);
+    let key = sandbox.run(["cache", "key"]).expect(0).stdout;
+    let removed = sandbox
+        .run(["cache", "gc", "--max-size", "150kB", "--lock", "web.lock"])
+        .expect(0);
+    assert!(removed.stdout.contains(&names[1]), "{}", removed.stdout);
+    assert_ne!(sandbox.run(["cache", "key"]).expect(0).stdout, key);
+    sandbox.run(["cache", "verify"]).expect(0);
+    sandbox
+        .run(["cache", "rm", &names[1]])
+        .expect(2)
+        .says("cache ls");
+    sandbox.run(["cache", "rm", &names[0]]).expect(0);
+    assert!(files(&sandbox.cache().join("blobs")).is_empty());
 }

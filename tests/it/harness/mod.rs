@@ -33,7 +33,7 @@ pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, T
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};
-pub use proxy::Proxy;
+pub use proxy::{Access, Proxy};
 pub use registry::{PASSWORD, Registry, USER};
 pub use reports::{DIFFERS, comparable};
 pub use runner::Runner;
