@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::Environment;
+use super::logins;
 use crate::cache::Cache;
 use crate::engine::image::Images;
 use crate::engine::lock::Lock;
 use crate::engine::world::{RunNames, State, World};
 use crate::failure::Failure;
 use crate::net::{self, Authority};
-use crate::oci::{
-    self, Credential, Credentials, DockerConfig, PlatformRule, ProcessHelpers, Reference,
-};
+use crate::oci::error::Login;
+use crate::oci::{self, Credential, Credentials, PlatformRule, Reference};
 use crate::outcome::ExitCode;
+use crate::pipeline::mask::Learned;
+use crate::pipeline::model::CredentialSources;
 use crate::report::{Detail, Emitter, NoMask};
 use crate::trust::Policy;
 
@@ -29,8 +31,8 @@ pub struct Parts {
     pub images: Vec<(String, Reference, PlatformRule)>,
     /// Credentials that the document gives, by registry.
     pub given: BTreeMap<String, Credential>,
-    /// Whether Docker's configuration is consulted for the others.
-    pub docker_config: bool,
+    /// Where to look for the credentials of the others.
+    pub sources: CredentialSources,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
     pub plain_http: BTreeMap<String, bool>,
     /// Files with certificate authorities to trust besides.
@@ -43,6 +45,8 @@ pub struct Parts {
     pub cache: Option<PathBuf>,
     /// What may be done with the cache.
     pub access: Access,
+    /// Where secrets go that the run comes to know, to be masked.
+    pub learned: Learned,
 }
 
 /// What may be done with a cache.
@@ -66,7 +70,7 @@ impl Parts {
     pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
         let http = self.http(environment)?;
         let registries = oci::Client::new(oci::Config {
-            credentials: self.credentials(environment)?,
+            credentials: self.credentials(environment, events)?,
             plain_http: self.plain_http,
             notices: notices(events),
             ..oci::Config::new(http.clone(), environment.clock.clone())
@@ -102,27 +106,17 @@ impl Parts {
         })
     }
 
-    fn credentials(&self, environment: &Environment) -> Result<Credentials, Failure> {
-        let path = environment
-            .docker_config()
-            .filter(|path| self.docker_config && path.is_file());
-        let docker = match path {
-            None => DockerConfig::default(),
-            Some(path) => {
-                let unusable = format!("{} can't be used", path.display());
-                let hint = "repair the file, or leave it out with `credentials: []`";
-                let bytes = read(&path, &unusable)?;
-                DockerConfig::parse(&bytes).map_err(|error| {
-                    Failure::new(ExitCode::InputInvalid, unusable)
-                        .caused_by(error.to_string())
-                        .hinted(hint)
-                })?
-            }
-        };
-        Ok(Credentials::new(
+    fn credentials(
+        &self,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<Credentials, Failure> {
+        let sources = logins::sources(&self.sources, &self.plain_http, environment, events)?;
+        let learned = self.learned.clone();
+        Ok(Credentials::heard(
             self.given.clone(),
-            docker,
-            Arc::new(ProcessHelpers),
+            sources,
+            move |secret, user| learned.add(secret.expose(), user),
         ))
     }
 }
@@ -183,6 +177,18 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
                     wait.as_secs_f32().ceil(),
                     attempt + 1
                 ),
+            },
+            oci::Notice::Login { registry, login } => match login {
+                Login::Anonymous => Detail::RegistryLogin {
+                    registry,
+                    username: None,
+                    origin: None,
+                },
+                Login::With { username, origin } => Detail::RegistryLogin {
+                    registry,
+                    username,
+                    origin: Some(origin),
+                },
             },
             oci::Notice::Warning { message } => Detail::Warned {
                 message,

@@ -19,6 +19,7 @@ mod images;
 pub mod init;
 pub mod journal;
 mod lock;
+mod logins;
 mod ls;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]

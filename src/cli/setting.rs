@@ -1,12 +1,13 @@
 //! What a document says about the world that its steps work in.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key};
+use super::logins;
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -14,7 +15,7 @@ use crate::failure::Failure;
 use crate::oci::digest::Hasher;
 use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
-use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
+use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
 use crate::trust::{Policy, Requirement, Rule, Signer};
@@ -128,9 +129,7 @@ pub fn parts(
             file: Some(source.name().to_owned()),
             link: run.link,
         },
-        docker_config: document
-            .credentials
-            .contains(&CredentialSource::DockerConfig),
+        sources: document.credentials.clone(),
         authorities: document.net.ca.clone(),
         cache: store.cache.clone(),
         ..Parts::default()
@@ -225,14 +224,6 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.variable("SSL_CERT_FILE", "certificate authorities");
         grants.read(path, "certificate authorities");
     }
-    let docker: Option<PathBuf> = environment.docker_config();
-    if let Some(path) = docker.filter(|_| {
-        document
-            .credentials
-            .contains(&CredentialSource::DockerConfig)
-    }) {
-        grants.read(path.display().to_string(), "credentials docker-config");
-        grants.variable("DOCKER_CONFIG", "credentials docker-config");
-    }
+    logins::grant(&document.credentials, &mut grants, environment);
     grants
 }

@@ -5,8 +5,9 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::answer::Answer;
+use super::credentials::Need;
 use super::digest::Hasher;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Login};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
 use super::transport::{Attempts, Call, Config, Transport};
@@ -74,11 +75,16 @@ impl Client {
         Ok((host, url.port_or_known_default().unwrap_or_default()))
     }
 
-    /// Returns the credential helper that would be asked for a registry, and whether it is known to
-    /// have a login for it.
+    /// Returns what the look-up of a registry's login may touch outside the process.
     #[must_use]
-    pub fn helper(&self, registry: &str) -> Option<(&str, bool)> {
-        self.transport.credentials().helper(registry)
+    pub fn login_needs(&self, registry: &str) -> Vec<Need> {
+        self.transport.credentials().needs(registry)
+    }
+
+    /// Returns which logins satisfied which registries so far, in the order of the registries.
+    #[must_use]
+    pub fn logins(&self) -> Vec<(String, Login)> {
+        self.transport.credentials().used()
     }
 
     /// Fetches a manifest and hashes it.

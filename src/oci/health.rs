@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
-use super::transport::{Attempts, Call, ERROR_BODY};
+use super::transport::{Attempts, Call, ERROR_BODY, Notice};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.
@@ -112,7 +112,11 @@ impl Client {
     }
 
     async fn try_login(&self, call: &Call, challenges: &[Challenge]) -> Result<Access, Error> {
-        let lookup = self.transport.credentials().lookup(&call.registry).await;
+        let credentials = self.transport.credentials();
+        let lookup = credentials.lookup(&call.registry, None).await;
+        for message in lookup.warnings {
+            self.transport.notice(Notice::Warning { message });
+        }
         if lookup.found.is_none() {
             return Ok(Access::NeedsLogin);
         }

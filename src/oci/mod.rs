@@ -3,12 +3,12 @@
 //! May not know the document, the cache's layout or the terminal.
 
 mod answer;
+pub mod auth_file;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
 mod diagnosis;
 pub mod digest;
-pub mod docker_config;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -19,6 +19,7 @@ mod helper;
 pub mod login;
 pub mod manifest;
 pub mod platform;
+pub mod pull_secret;
 pub mod reference;
 pub mod referrers;
 pub mod resolve;
@@ -31,10 +32,10 @@ mod tests;
 mod token;
 mod transport;
 
+pub use auth_file::{AuthFile, DockerConfig, Keys};
 pub use client::{Blob, Client, Selector};
 pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
-pub use docker_config::DockerConfig;
 pub use error::{Error, ErrorKind};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;

@@ -42,6 +42,8 @@ pub(super) struct Slot(tokio::sync::Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// The repository that the scope is about: a login may be for it alone.
+    repository: Option<String>,
     way: Option<Way>,
     ticket: Option<Ticket>,
     serial: u64,
@@ -65,12 +67,23 @@ impl Tickets {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots
             .entry((host.to_owned(), scope.to_owned()))
-            .or_default()
+            .or_insert_with(|| Arc::new(Slot::of(scope)))
             .clone()
     }
 }
 
 impl Slot {
+    fn of(scope: &str) -> Self {
+        let repository = scope
+            .strip_prefix("repository:")
+            .and_then(|rest| rest.rsplit_once(':'))
+            .map(|(path, _)| path.to_owned());
+        Self(tokio::sync::Mutex::new(State {
+            repository,
+            ..State::default()
+        }))
+    }
+
     /// Returns a ticket that is known to be good, renewing one that ran out.
     pub(super) async fn current(
         &self,
@@ -123,12 +136,14 @@ impl State {
     ) -> Result<Ticket, Error> {
         self.way = Some(way.clone());
         self.ticket = None;
-        let lookup = transport.credentials().lookup(host).await;
-        if let Some(warning) = lookup.warning {
-            transport.notice(Notice::Warning { message: warning });
+        let repository = self.repository.as_deref();
+        let lookup = transport.credentials().lookup(host, repository).await;
+        let found = lookup.found.as_ref();
+        for message in lookup.warnings {
+            transport.notice(Notice::Warning { message });
         }
         let fetched = match &way {
-            Way::Basic => basic(host, lookup.found.as_ref()),
+            Way::Basic => basic(host, found),
             Way::Bearer {
                 realm,
                 service,
@@ -142,11 +157,30 @@ impl State {
                     service: service.as_deref(),
                     scope,
                 };
-                ask.bearer(lookup.found.as_ref()).await
+                match (ask.bearer(found).await, found) {
+                    // Nobody asked for this login: what is public must not need it.
+                    (Err(error), Some(found))
+                        if found.automatic && repository.is_some() && is_refusal(&error) =>
+                    {
+                        let anonymous = ask.bearer(None).await;
+                        if anonymous.is_ok() {
+                            let message = format!("{error}; going on without it");
+                            transport.notice(Notice::Warning { message });
+                        }
+                        anonymous
+                    }
+                    (answer, _) => answer,
+                }
             }
         };
         match fetched {
             Ok((header, login, expires)) => {
+                if transport.credentials().note(host, &login) {
+                    transport.notice(Notice::Login {
+                        registry: host.to_owned(),
+                        login: login.clone(),
+                    });
+                }
                 self.serial += 1;
                 self.refused = None;
                 let ticket = Ticket {
@@ -159,7 +193,7 @@ impl State {
                 Ok(ticket)
             }
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Unauthorized { .. }) {
+                if is_refusal(&error) {
                     self.refused = Some((Instant::now(), error.kind().clone()));
                 }
                 Err(error)
@@ -209,6 +243,10 @@ impl Way {
     }
 }
 
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthorized { .. })
+}
+
 type Granted = (HeaderValue, Login, Option<Instant>);
 
 fn basic(host: &str, found: Option<&Found>) -> Result<Granted, Error> {
@@ -218,7 +256,11 @@ fn basic(host: &str, found: Option<&Found>) -> Result<Granted, Error> {
                 credential: Credential::Basic { username, password },
                 ..
             },
-        ) => Ok((basic_header(username, password), found.login(), None)),
+        ) => Ok((
+            basic_header(username, password),
+            found.login(),
+            found.expires,
+        )),
         other => Err(ErrorKind::Unauthorized {
             asker: host.to_owned(),
             registry: host.to_owned(),
@@ -299,6 +341,9 @@ impl Ask<'_> {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| malformed("the token service's answer has no token"))?;
+        self.transport
+            .credentials()
+            .learn(&Secret::new(token.as_str()));
         let lasts = Duration::from_secs(
             granted
                 .expires_in

@@ -72,6 +72,13 @@ impl fmt::Debug for Config {
 /// Something that the reader of the run should know while it goes on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Notice {
+    /// A registry asked who we are, and was satisfied; told once for each registry and login.
+    Login {
+        /// The registry as written in references.
+        registry: String,
+        /// Who we were.
+        login: Login,
+    },
     /// A request failed and is sent again after a pause.
     Retrying {
         /// Why, in one sentence.

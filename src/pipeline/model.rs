@@ -35,8 +35,8 @@ record! {
         inputs: Map<Name, Input> = Map::default(),
         /// Single values from a variable or a file, masked wherever they appear.
         secrets: Map<Name, SecretDeclaration> = Map::default(),
-        /// Named sources of credentials that the run may consult besides; `[]` for none.
-        credentials: Vec<CredentialSource> = vec![CredentialSource::DockerConfig],
+        /// The sources of registry logins, asked in this order for registries without `auth`; `[]` for none.
+        credentials: CredentialSources = CredentialSources::usual(),
         /// How every client connects.
         net: Net = Net { ca: Vec::new() },
         /// How registries are reached, by host as it stands in references.
@@ -184,11 +184,83 @@ one_of! {
     }
 }
 
+/// The sources of credentials in the order in which they are asked. None is a choice as well.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CredentialSources(pub Vec<CredentialSource>);
+
+impl CredentialSources {
+    /// Returns the sources of a document that names none.
+    #[must_use]
+    pub fn usual() -> Self {
+        let usual = [
+            NamedSource::DockerConfig,
+            NamedSource::Podman,
+            NamedSource::Github,
+            NamedSource::Gitlab,
+        ];
+        Self(usual.into_iter().map(CredentialSource::Named).collect())
+    }
+}
+
+impl FromNode for CredentialSources {
+    fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        if node.complete && node.sequence().is_some_and(<[Node]>::is_empty) {
+            return Some(Self::default());
+        }
+        Vec::from_node(node, context).map(Self)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let source = CredentialSource::schema(generator);
+        json_schema!({"type": "array", "items": source})
+    }
+}
+
+/// A source of credentials for registries.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CredentialSource {
+    /// A Kubernetes pull secret: its manifest, or the file that is mounted from it.
+    KubernetesSecret(Spanned<PathBuf>),
+    /// One that needs no more than its name.
+    Named(NamedSource),
+}
+
+impl FromNode for CredentialSource {
+    fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        if node.mapping().is_some() {
+            let SourceFile::KubernetesSecret(path) = SourceFile::from_node(node, context)?;
+            return Some(Self::KubernetesSecret(path));
+        }
+        NamedSource::from_node(node, context).map(Self::Named)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let named = NamedSource::schema(generator);
+        let file = SourceFile::schema(generator);
+        json_schema!({"anyOf": [named, file]})
+    }
+}
+
 choice! {
-    /// A source of credentials for registries.
-    pub enum CredentialSource("a source of credentials", later = ["aws", "github", "gitlab"]) {
-        /// Docker's `config.json`, with the logins in it.
+    /// A source of credentials that needs no more than its name.
+    pub enum NamedSource("a source of credentials", later = ["aws"]) {
+        /// Docker's `config.json`, with the logins and credential helpers in it.
         DockerConfig = "docker-config",
+        /// The `auth.json` of podman, skopeo and buildah.
+        Podman = "podman",
+        /// In GitHub Actions, `GITHUB_TOKEN` for ghcr.io.
+        Github = "github",
+        /// In GitLab CI, `CI_JOB_TOKEN` for GitLab's own registry and dependency proxy.
+        Gitlab = "gitlab",
+    }
+}
+
+one_of! {
+    /// A file with credentials.
+    pub enum SourceFile("a source of credentials", later = []) {
+        /// A Kubernetes pull secret, relative to the working directory: its manifest in YAML or JSON, or the file that
+        /// is mounted from it.
+        KubernetesSecret(Spanned<PathBuf>) = "kubernetes-secret",
     }
 }
 
