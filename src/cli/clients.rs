@@ -15,7 +15,8 @@ use crate::engine::world::{RunNames, State, World};
 use crate::failure::Failure;
 use crate::net::{self, Authority};
 use crate::oci::error::Login;
-use crate::oci::{self, Credential, Credentials, PlatformRule, Reference};
+use crate::oci::hosts::Named;
+use crate::oci::{self, Credential, Credentials, Hosts, PlatformRule, Reference};
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Learned;
 use crate::pipeline::model::CredentialSources;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub sources: CredentialSources,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
     pub plain_http: BTreeMap<String, bool>,
+    /// Hosts that the document lists for what registries may name, by registry.
+    pub listed: BTreeMap<String, Named>,
     /// Files with certificate authorities to trust besides.
     pub authorities: Vec<PathBuf>,
     /// Who must have signed what.
@@ -72,6 +75,13 @@ impl Parts {
         let registries = oci::Client::new(oci::Config {
             credentials: self.credentials(environment, events)?,
             plain_http: self.plain_http,
+            hosts: Hosts::new(
+                self.listed,
+                self.lock
+                    .as_ref()
+                    .map(|lock| lock.hosts.clone())
+                    .unwrap_or_default(),
+            ),
             notices: notices(events),
             ..oci::Config::new(http.clone(), environment.clock.clone())
         });

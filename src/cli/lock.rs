@@ -6,7 +6,7 @@ use super::args::RunArgs;
 use super::clients;
 use super::setting::Setting;
 use crate::engine::lock::{Lock, MAX_BYTES};
-use crate::engine::world::World;
+use crate::engine::world::{Context, World};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::write::write_whole;
@@ -56,6 +56,25 @@ fn lacking(path: &Path, from: &str) -> Failure {
     )
 }
 
+/// Finds out for a lock file where registries keep their blobs: a rehearsal fetches none.
+///
+/// # Errors
+/// A registry leads nowhere.
+pub async fn follow_blobs(
+    arguments: &RunArgs,
+    locked: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    if arguments.lock.is_none() || locked {
+        return Ok(());
+    }
+    let followed = context.world.images.follow_blobs(context).await;
+    followed.map_err(|(image, error)| {
+        let message = format!("where the blobs of image `{image}` are could not be found out");
+        Failure::explained(ExitCode::PreloadFailed, message, &error)
+    })
+}
+
 /// Writes the lock file if one was asked for and there was none, and returns why it wrote none.
 ///
 /// # Errors
@@ -80,7 +99,7 @@ pub fn write(
             "no step of this run needed the digest of an image".into(),
         ));
     }
-    let lock = Lock::new(setting.fingerprints, images);
+    let lock = Lock::new(setting.fingerprints, images, world.registries.met());
     let written = write_whole(path, &world.run.id, lock.to_json().as_bytes());
     written.map(|()| None).map_err(|error| {
         let message = format!("the lock file {} can't be written", path.display());

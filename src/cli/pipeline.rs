@@ -14,7 +14,7 @@ use super::session::Session;
 use super::setting::{self, Setting};
 use super::{journal, lock, outputs, reports};
 use crate::engine::grants::Grants;
-use crate::engine::plan as rehearsal;
+use crate::engine::plan::{self as rehearsal, Plan};
 use crate::engine::selection::Selection;
 use crate::engine::task::Tasks;
 use crate::engine::world::Context;
@@ -45,22 +45,8 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
         .run(&opened.tasks, &opened.selected, &opened.context)
         .await;
     let mut report = session.report_of_run();
-    match lock::write(
-        arguments,
-        opened.header.locked.is_some(),
-        &opened.setting,
-        &opened.context.world,
-    ) {
-        Ok(None) => {}
-        Ok(Some(reason)) => {
-            let message = format!("the lock file was not written: {reason}");
-            session.printer.warning(&message, None);
-            session.printer.note(&ending(exit));
-        }
-        Err(failure) => {
-            session.printer.failure(&failure);
-            report.worsen(&failure);
-        }
+    if let Some(failure) = write_lock(arguments, &opened, exit, session) {
+        report.worsen(&failure);
     }
     let earned = report.exit.map(|exit| exit.name);
     let left = session.leave(report, &wanted(arguments));
@@ -77,6 +63,30 @@ pub async fn run(arguments: &RunArgs, session: &mut Session) -> Result<ExitCode,
     }
     opened.close().await;
     Ok(left)
+}
+
+/// Writes the lock file, says why there is none, or returns why it can't be written, which is told too.
+fn write_lock(
+    arguments: &RunArgs,
+    opened: &Opened,
+    exit: ExitCode,
+    session: &Session,
+) -> Option<Failure> {
+    let locked = opened.header.locked.is_some();
+    let world = &opened.context.world;
+    match lock::write(arguments, locked, &opened.setting, world) {
+        Ok(None) => None,
+        Ok(Some(reason)) => {
+            let message = format!("the lock file was not written: {reason}");
+            session.printer.warning(&message, None);
+            session.printer.note(&ending(exit));
+            None
+        }
+        Err(failure) => {
+            session.printer.failure(&failure);
+            Some(failure)
+        }
+    }
 }
 
 /// What a newcomer is told after a run in the playground.
@@ -105,9 +115,9 @@ pub async fn plan(
     let planned = tokio::select! {
         biased;
         () = session.cancel.reached(crate::engine::Urgency::Cancel) => None,
-        planned = rehearsal::plan(&opened.tasks, &opened.selected, opened.grants.clone(), context) => Some(planned),
+        planned = rehearse(arguments, &opened, context) => Some(planned),
     };
-    let Some((plan, exit)) = planned else {
+    let Some((plan, exit, followed)) = planned else {
         opened.close().await;
         session.printer.error(&ending(ExitCode::Cancelled));
         let report = session.report_without_run("plan", ExitCode::Cancelled);
@@ -123,6 +133,17 @@ pub async fn plan(
     if let Err(failure) = &printed {
         report.worsen(failure);
     }
+    let unwritten = match followed {
+        Err(failure) => {
+            session.printer.failure(&failure);
+            Some(failure)
+        }
+        Ok(()) if exit == ExitCode::Done => write_lock(arguments, &opened, exit, session),
+        Ok(()) => None,
+    };
+    if let Some(failure) = unwritten {
+        report.worsen(&failure);
+    }
     let wanted = Wanted {
         plan: Some(words),
         ..wanted(arguments)
@@ -130,6 +151,23 @@ pub async fn plan(
     let exit = session.leave(report, &wanted);
     opened.close().await;
     printed.map(|()| exit)
+}
+
+/// Rehearses a run. If a lock file is to be written, it is also found out where blobs are.
+async fn rehearse(
+    arguments: &RunArgs,
+    opened: &Opened,
+    context: &Context,
+) -> (Plan, ExitCode, Result<(), Failure>) {
+    let locked = opened.header.locked.is_some();
+    let (tasks, selected) = (&opened.tasks, &opened.selected);
+    let (mut plan, exit) = rehearsal::plan(tasks, selected, opened.grants.clone(), context).await;
+    if exit != ExitCode::Done {
+        return (plan, exit, Ok(()));
+    }
+    let followed = lock::follow_blobs(arguments, locked, context).await;
+    rehearsal::add_met(&mut plan.grants, context);
+    (plan, exit, followed)
 }
 
 /// Checks pipelines without network, variables and files.

@@ -13,8 +13,10 @@ use crate::engine::lock::Fingerprints;
 use crate::engine::world;
 use crate::failure::Failure;
 use crate::oci::digest::Hasher;
+use crate::oci::hosts::Named;
 use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
+use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
@@ -135,6 +137,12 @@ pub fn parts(
         ..Parts::default()
     };
     for (host, registry) in document.registries.iter() {
+        let places = |hosts: &[NamedHost]| hosts.iter().map(|host| host.0.clone()).collect();
+        let named = Named {
+            tokens: places(&registry.tokens_from),
+            blobs: places(&registry.blobs_from),
+        };
+        parts.listed.insert(host.value.0.clone(), named);
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }

@@ -29,12 +29,14 @@ pub struct Grants {
 impl Grants {
     /// Adds a host and port.
     pub fn host(&mut self, host: &str, port: u16, reason: impl Into<String>) {
-        let place = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        self.hosts.entry(place).or_default().insert(reason.into());
+        let entry = self.hosts.entry(place(host, port));
+        entry.or_default().insert(reason.into());
+    }
+
+    /// Adds a host and port unless it is there already, for whatever it is.
+    pub fn host_unless_known(&mut self, host: &str, port: u16, reason: impl Into<String>) {
+        let entry = self.hosts.entry(place(host, port));
+        entry.or_insert_with(|| [reason.into()].into());
     }
 
     /// Adds a file or folder that is read.
@@ -96,6 +98,14 @@ impl Grants {
                 })
             })
             .collect()
+    }
+}
+
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

@@ -122,6 +122,30 @@ impl Images {
         Ok(Arc::clone(resolved))
     }
 
+    /// Begins to fetch one blob from each registry of the resolved images, so that it names the
+    /// host that it keeps blobs on.
+    ///
+    /// # Errors
+    /// A registry does not give the blob, or could not be asked.
+    pub async fn follow_blobs(&self, context: &Context) -> Result<(), (String, oci::Error)> {
+        let mut asked = BTreeSet::new();
+        for (name, entry) in &self.entries {
+            let Some(image) = entry.resolved.get() else {
+                continue;
+            };
+            let repository = &image.reference.repository;
+            let blobs = image.blobs().into_iter();
+            let smallest = blobs
+                .filter(|blob| !blob.is_foreign())
+                .min_by_key(|blob| blob.size);
+            if let Some(blob) = smallest.filter(|_| asked.insert(repository.registry.clone())) {
+                let opened = context.world.registries.blob(repository, blob).await;
+                opened.map_err(|error| (name.clone(), error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns what was asked for and could not be resolved.
     #[must_use]
     pub fn unresolved(&self) -> Vec<&str> {

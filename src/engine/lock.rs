@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Explain, Fact};
 use crate::oci::Digest;
+use crate::oci::hosts::Named;
 
-/// The version of the format that this program writes and reads.
-const VERSION: u32 = 1;
+/// The version of the format that this program writes. It reads those before it too.
+const VERSION: u32 = 2;
 
 /// The largest lock file that is read, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -25,6 +26,9 @@ pub struct Lock {
     pub fingerprints: Fingerprints,
     /// The images by their names in the document.
     pub images: BTreeMap<String, LockedImage>,
+    /// The token services and the hosts of blobs that registries led to, by registry. Version 1 had none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Named>,
 }
 
 /// Hashes of everything that a run is given, so that a lock can't be used for another run.
@@ -74,7 +78,7 @@ pub enum LockError {
         reference: String,
     },
     /// It was written by a later version.
-    #[error("the lock file has version {0}, this program reads version {VERSION}")]
+    #[error("the lock file has version {0}, this program reads versions up to {VERSION}")]
     Version(u32),
 }
 
@@ -105,11 +109,23 @@ impl Explain for LockError {
 impl Lock {
     /// Makes a lock.
     #[must_use]
-    pub fn new(fingerprints: Fingerprints, images: BTreeMap<String, LockedImage>) -> Self {
+    pub fn new(
+        fingerprints: Fingerprints,
+        images: BTreeMap<String, LockedImage>,
+        hosts: BTreeMap<String, Named>,
+    ) -> Self {
         Self {
             version: VERSION,
             fingerprints,
             images,
+            hosts: hosts
+                .into_iter()
+                .map(|(registry, named)| {
+                    let named = named.as_named_by(&registry);
+                    (registry, named)
+                })
+                .filter(|(_, named)| *named != Named::default())
+                .collect(),
         }
     }
 
@@ -124,7 +140,7 @@ impl Lock {
         }
         let malformed = |error: serde_json::Error| LockError::Malformed(error.to_string());
         let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(LockError::Version(version));
         }
         let lock: Self = serde_json::from_slice(bytes).map_err(malformed)?;
@@ -195,7 +211,14 @@ mod tests {
             reference: "ghcr.io/acme/web:v1".into(),
             digest: Digest::of(b"web"),
         };
-        Lock::new(fingerprints(), BTreeMap::from([("web".into(), image)]))
+        let hosts: Named =
+            serde_json::from_str(r#"{"tokens":["auth.example"],"blobs":["cdn.example:8443"]}"#)
+                .unwrap();
+        Lock::new(
+            fingerprints(),
+            BTreeMap::from([("web".into(), image)]),
+            BTreeMap::from([("ghcr.io".into(), hosts)]),
+        )
     }
 
     #[test]
@@ -206,6 +229,30 @@ mod tests {
             read.digest("web", "ghcr.io/acme/web:v1").unwrap(),
             Digest::of(b"web")
         );
+    }
+
+    #[test]
+    fn version_1_had_no_hosts() {
+        let mut value: serde_json::Value = serde_json::from_str(&lock().to_json()).unwrap();
+        value["version"] = 1.into();
+        value.as_object_mut().unwrap().remove("hosts");
+        let read = Lock::parse(value.to_string().as_bytes(), &fingerprints()).unwrap();
+        assert!(read.hosts.is_empty());
+        assert_eq!(read.images, lock().images);
+    }
+
+    #[test]
+    fn hosts_are_exact_and_none_is_an_address_for_a_name() {
+        let text = lock().to_json();
+        for odd in ["*.example", "https://a.example", ""] {
+            let text = text.replace("cdn.example:8443", odd);
+            let read = Lock::parse(text.as_bytes(), &fingerprints());
+            assert!(matches!(read, Err(LockError::Malformed(_))), "{odd}");
+        }
+        let hosts: Named = serde_json::from_str(r#"{"blobs":["169.254.169.254:80"]}"#).unwrap();
+        let hosts = BTreeMap::from([("ghcr.io".into(), hosts)]);
+        let lock = Lock::new(fingerprints(), BTreeMap::new(), hosts);
+        assert!(lock.hosts.is_empty());
     }
 
     #[test]

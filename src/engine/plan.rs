@@ -11,8 +11,8 @@ use super::task::{Task, Tasks};
 use super::world::Context;
 use crate::failure::Failure;
 use crate::net::RequestLog;
-use crate::oci::Digest;
 use crate::oci::error::Login;
+use crate::oci::{Digest, hosts};
 use crate::outcome::ExitCode;
 use crate::report::model::LoginReport;
 
@@ -136,6 +136,7 @@ pub async fn plan(
         steps.insert(at + place, step);
     }
     // Token services and storage hosts are named by the registries themselves.
+    add_met(&mut grants, context);
     for host in requests.keys() {
         grants
             .hosts
@@ -175,6 +176,20 @@ fn planned_login((registry, login): (String, Login)) -> LoginReport {
         registry,
         username,
         origin,
+    }
+}
+
+/// Adds the hosts that registries have named so far, with the line that lists them if nobody does.
+pub fn add_met(grants: &mut Grants, context: &Context) {
+    for (registry, named) in context.world.registries.met() {
+        for (role, place) in named.all() {
+            let reason = format!(
+                "{} of {registry}: not listed, the sandbox needs {}",
+                role.what(),
+                hosts::line(&registry, role, place)
+            );
+            grants.host_unless_known(place.host(), place.port(), reason);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is asked of a registry: manifests, blobs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -8,6 +10,7 @@ use super::answer::Answer;
 use super::credentials::Need;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind, Login};
+use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::reference::is_tag;
 use super::transport::{Attempts, Call, Config, Transport};
@@ -73,6 +76,18 @@ impl Client {
         let url = self.transport.base(registry)?;
         let host = url.host_str().unwrap_or(registry).to_owned();
         Ok((host, url.port_or_known_default().unwrap_or_default()))
+    }
+
+    /// Returns the hosts that are listed for what a registry may name: its token service, its blobs.
+    #[must_use]
+    pub fn listed(&self, registry: &str) -> Vec<Listed> {
+        self.transport.hosts().of(registry)
+    }
+
+    /// Returns the hosts that registries have named and that answered so far, by registry.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<String, Named> {
+        self.transport.met().all()
     }
 
     /// Returns what the look-up of a registry's login may touch outside the process.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Digest;
 use super::diagnosis::expects_tls;
+use super::hosts::{self, Place, Role};
 pub use super::login::Login;
 use super::manifest::ManifestError;
 use super::platform::Platform;
@@ -35,7 +36,10 @@ impl Error {
     /// Returns whether the registry could not be reached, or could not be heard to the end.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(*self.0, ErrorKind::Unreachable { .. })
+        matches!(
+            *self.0,
+            ErrorKind::Unreachable { .. } | ErrorKind::Unlisted { .. }
+        )
     }
 
     /// Returns whether the same request may succeed later.
@@ -111,6 +115,14 @@ pub enum ErrorKind {
         digest: Digest,
         /// The hosts that the manifest names.
         hosts: Vec<String>,
+    },
+    /// A token service that credentials don't go to.
+    #[error("{registry} names {service} as its token service, and credentials are not sent there")]
+    ForeignLogin {
+        /// The registry.
+        registry: String,
+        /// The host that it named.
+        service: Place,
     },
     /// An answer breaks the protocol.
     #[error("{host} sent something that the distribution spec does not allow: {reason}")]
@@ -227,6 +239,19 @@ pub enum ErrorKind {
         /// The service's own words.
         message: Option<String>,
     },
+    /// The registry named a host that nobody lists, and the sandbox does not connect to it.
+    #[error("{registry} {} {place}, which is not granted", names(*.role))]
+    Unlisted {
+        /// The registry.
+        registry: String,
+        /// What it named the host for.
+        role: Role,
+        /// The host that it named.
+        place: Place,
+        /// What came of the connection.
+        #[source]
+        source: net::Error,
+    },
     /// The registry asks for credentials in a way, or at a place, that they are not given to.
     #[error("{host} asks for a login that is not given: {reason}")]
     UnsafeLogin {
@@ -259,6 +284,10 @@ impl Explain for Error {
             ErrorKind::ForeignLayer { .. } => {
                 "push the image again with its foreign layers, so that the registry has all of it".into()
             }
+            ErrorKind::ForeignLogin { registry, service } => format!(
+                "if {service} is the token service of {registry}, add under `registries`: `{}`; else tell who runs {registry}",
+                hosts::line(registry, Role::Token, service)
+            ),
             ErrorKind::Malformed { host, .. } => {
                 format!("check that {host} is a registry, and not a login page or another service")
             }
@@ -289,6 +318,7 @@ impl Explain for Error {
                 Login::Anonymous => format!("add credentials for {registry} under `registries`, or run `docker login {registry}`"),
                 Login::With { origin, .. } => format!("renew the credentials from {origin}"),
             },
+            ErrorKind::Unlisted { registry, role, place, .. } => hosts::hint(registry, *role, place),
             ErrorKind::UnsafeLogin { host, .. } => {
                 format!("let {host} name an https token service, or remove its credentials")
             }
@@ -343,6 +373,10 @@ impl Explain for Error {
                     Fact::new("hosts", hosts.join(", ")),
                 ]
             }
+            ErrorKind::ForeignLogin { registry, service } => vec![
+                Fact::new("registry", registry),
+                Fact::new("token service", service),
+            ],
             ErrorKind::Malformed { host, url, .. } => {
                 vec![Fact::new("host", host), Fact::new("url", url)]
             }
@@ -417,6 +451,17 @@ impl Explain for Error {
                 Fact::new("scope", scope),
                 Fact::new("login", login),
             ],
+            ErrorKind::Unlisted {
+                registry,
+                role,
+                place,
+                ..
+            } => vec![
+                Fact::new("registry", registry),
+                Fact::new("host", place.host()),
+                Fact::new("port", place.port()),
+                Fact::new("line to add", hosts::line(registry, *role, place)),
+            ],
             ErrorKind::UnsafeLogin { host, .. } => vec![Fact::new("host", host)],
             ErrorKind::Unreachable { host, source } => {
                 let mut facts = vec![Fact::new("host", host)];
@@ -438,6 +483,13 @@ fn address(error: &net::Error) -> Option<std::net::SocketAddr> {
         | net::Error::Timeout { endpoint, .. }
         | net::Error::Tls { endpoint, .. } => endpoint.address,
         _ => None,
+    }
+}
+
+const fn names(role: Role) -> &'static str {
+    match role {
+        Role::Blobs => "redirects to",
+        Role::Token => "has its tokens at",
     }
 }
 

@@ -16,8 +16,11 @@ pub mod health;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
 mod helper;
+pub mod hosts;
+pub mod known_hosts;
 pub mod login;
 pub mod manifest;
+mod named;
 pub mod platform;
 pub mod pull_secret;
 pub mod reference;
@@ -39,6 +42,7 @@ pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;
+pub use hosts::Hosts;
 pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, Repository};

@@ -527,6 +527,95 @@ async fn credentials_never_leave_their_host() {
     assert!(!cdn.seen().iter().any(with_login));
 }
 
+/// A registry whose blobs are at another host, and that host.
+async fn blobs_elsewhere(store: Store) -> (Fake, Fake) {
+    let inner = store.clone();
+    let storage = Fake::start(move |seen| inner.reply(seen)).await;
+    let away = storage.host();
+    let registry = Fake::start(move |seen| match seen.target.contains("/blobs/") {
+        false => store.reply(seen),
+        true => Reply::new(307, "").header("location", format!("http://{away}{}", seen.target)),
+    })
+    .await;
+    (registry, storage)
+}
+
+#[tokio::test]
+async fn the_hosts_that_a_registry_names_are_remembered() {
+    let (store, _) = one_image();
+    let layer = descriptor(&store.clone().blob("l", "layer one"));
+    let (fake, storage) = blobs_elsewhere(store).await;
+    let client = client();
+    let repository = reference(&fake, "").repository;
+    assert!(client.met().is_empty());
+    client.blob_bytes(&repository, &layer, 99).await.unwrap();
+    let met = client.met();
+    let named: Vec<String> = met[&fake.host()]
+        .all()
+        .map(|(role, place)| format!("{}: {place}", role.key()))
+        .collect();
+    assert_eq!(named, [format!("blobs-from: {}", storage.host())]);
+    // What is listed for a registry is no different natively.
+    assert!(client.listed(&fake.host()).is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_is_held_back_comes_with_the_line_that_lists_it() {
+    let (store, _) = one_image();
+    let layer = descriptor(&store.clone().blob("l", "layer one"));
+    let (fake, storage) = blobs_elsewhere(store).await;
+    let mut setup = Setup::new();
+    let grant = net::Grant::try_new("127.0.0.1", fake.address.port()).unwrap();
+    setup.config.http = net::Client::new(net::Config {
+        grants: net::Grants::only([grant]),
+        ..net::Config::default()
+    })
+    .unwrap();
+    let repository = reference(&fake, "").repository;
+    let shown = |error: &Error| {
+        let text = format!("{error}\n{}", error.hint().unwrap_or_default());
+        text.replace(&fake.host(), "HOST")
+            .replace(&storage.host(), "STORAGE")
+    };
+    let refused = setup.client().blob_bytes(&repository, &layer, 99).await;
+    insta::assert_snapshot!(shown(&refused.unwrap_err()), @r#"
+    HOST redirects to STORAGE, which is not granted
+    if STORAGE is right, add it under `registries`: `"HOST": {blobs-from: ["STORAGE"]}`; or let `plan --lock FILE`, run outside of the sandbox, write down where HOST leads, and give the run the same `--lock`
+    "#);
+    assert!(storage.seen().is_empty() && setup.waits().is_empty());
+
+    // A host that is listed and held back all the same needs no line: a policy takes it away.
+    let line = format!(r#"{{"blobs":["{}"]}}"#, storage.host());
+    let document = [(fake.host(), serde_json::from_str(&line).unwrap())].into();
+    setup.config.hosts = Hosts::new(document, Default::default());
+    let refused = setup.client().blob_bytes(&repository, &layer, 99).await;
+    insta::assert_snapshot!(shown(&refused.unwrap_err()), @r"
+    can't get a whole answer from STORAGE
+    add the grant `STORAGE`
+    ");
+}
+
+#[tokio::test]
+async fn credentials_go_to_no_token_service_of_another_site() {
+    let fake = Fake::start(|_| {
+        let realm = "Bearer realm=\"https://auth.elsewhere.invalid/token\",service=\"r\"";
+        Reply::error(401, "UNAUTHORIZED").header("www-authenticate", realm.to_owned())
+    })
+    .await;
+    let client = Setup::new().with_password(&fake.host(), "right").client();
+    let error = client
+        .resolve(&reference(&fake, ":v1"), &preferred("a/b"))
+        .await
+        .unwrap_err();
+    let text = format!("{error}\n{}", error.hint().unwrap_or_default());
+    insta::assert_snapshot!(text.replace(&fake.host(), "HOST"), @r#"
+    HOST names auth.elsewhere.invalid as its token service, and credentials are not sent there
+    if auth.elsewhere.invalid is the token service of HOST, add under `registries`: `"HOST": {tokens-from: ["auth.elsewhere.invalid"]}`; else tell who runs HOST
+    "#);
+    // Nobody looked its name up either.
+    assert_eq!(client.log().records().len(), 1);
+}
+
 #[tokio::test]
 async fn redirects_are_followed_five_times_and_keep_the_login_on_the_same_host() {
     let (store, _) = one_image();

@@ -17,6 +17,7 @@ use super::challenge::Challenge;
 use super::credentials::{Credential, Found, Secret};
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
+use super::hosts::{Place, Role};
 use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
 use crate::net;
 
@@ -285,6 +286,7 @@ struct Ask<'a> {
 impl Ask<'_> {
     async fn bearer(&self, found: Option<&Found>) -> Result<Granted, Error> {
         let login = found.map_or(Login::Anonymous, Found::login);
+        self.check_service(found)?;
         let request = match found.map(|found| &found.credential) {
             Some(Credential::RegistryToken(token)) => {
                 return Ok((self.bearer_header(token.expose())?, login, None));
@@ -300,7 +302,10 @@ impl Ask<'_> {
             None => self.get(),
         };
         let begun = Instant::now();
-        let answer = self.transport.follow(request).await?;
+        let answer = self
+            .transport
+            .follow(request, self.host, Role::Token)
+            .await?;
         let status = answer.status();
         let wait = self.transport.retry_after(&answer);
         let (asker, url) = (answer.host.clone(), answer.url.clone());
@@ -353,6 +358,23 @@ impl Ask<'_> {
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))
+    }
+
+    /// Refuses to send credentials to a service that neither is on the registry's site nor listed.
+    fn check_service(&self, found: Option<&Found>) -> Result<(), Error> {
+        let sends =
+            found.is_some_and(|found| !matches!(found.credential, Credential::RegistryToken(_)));
+        let hosts = self.transport.hosts();
+        match Place::of(self.realm) {
+            Some(service) if sends && !hosts.trusts(self.host, self.registry, self.realm) => {
+                Err(ErrorKind::ForeignLogin {
+                    registry: self.host.to_owned(),
+                    service,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn get(&self) -> net::Request {

@@ -20,6 +20,8 @@ use super::challenge::Challenge;
 use super::credentials::Credentials;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
+use super::hosts::{Hosts, Role};
+use super::named::Met;
 use super::reference::api_host;
 use super::retry::{Limiter, RetryPolicy, retry_after};
 use super::token::{Ticket, Tickets};
@@ -36,6 +38,8 @@ pub struct Config {
     /// Registries, as written in references, that are spoken to without TLS (`true`) or with it
     /// (`false`). Of those that are not named, loopback addresses are spoken to without.
     pub plain_http: BTreeMap<String, bool>,
+    /// The hosts that registries may name, besides those of the table.
+    pub hosts: Hosts,
     /// The wall clock, for dates in `Retry-After`.
     pub clock: Clock,
     /// How often and how patiently requests are repeated.
@@ -52,6 +56,7 @@ impl Config {
             http,
             credentials: Credentials::none(),
             plain_http: BTreeMap::new(),
+            hosts: Hosts::default(),
             clock,
             retry: RetryPolicy::default(),
             notices: Arc::new(|_| ()),
@@ -105,6 +110,7 @@ struct Inner {
     config: Config,
     tickets: Tickets,
     limiter: Limiter,
+    met: Met,
 }
 
 /// One request, apart from who is asked and who asks.
@@ -134,6 +140,7 @@ impl Transport {
             config,
             tickets: Tickets::default(),
             limiter: Limiter::default(),
+            met: Met::default(),
         }))
     }
 
@@ -143,6 +150,14 @@ impl Transport {
 
     pub(super) fn credentials(&self) -> &Credentials {
         &self.0.config.credentials
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.0.config.hosts
+    }
+
+    pub(super) fn met(&self) -> &Met {
+        &self.0.met
     }
 
     pub(super) fn notice(&self, notice: Notice) {
@@ -250,7 +265,7 @@ impl Transport {
         let registry = self.base(&call.registry)?;
         let slot = self.0.tickets.slot(&host_of(&registry), &call.scope);
         let ticket = slot.current(self, &registry, &call.registry).await?;
-        let answer = self.follow(call.request(ticket.as_ref())).await?;
+        let answer = self.ask(call, ticket.as_ref()).await?;
         if answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
             return self.judge(call, answer, ticket.as_ref()).await;
         }
@@ -280,17 +295,28 @@ impl Transport {
                 used,
             )
             .await?;
-        let answer = self.follow(call.request(Some(&ticket))).await?;
+        let answer = self.ask(call, Some(&ticket)).await?;
         self.judge(call, answer, Some(&ticket)).await
     }
 
     /// Sends a request once, without any ticket, whatever the answer is.
     pub(super) async fn bare(&self, call: &Call) -> Result<Answer, Error> {
-        self.follow(call.request(None)).await
+        self.ask(call, None).await
+    }
+
+    async fn ask(&self, call: &Call, ticket: Option<&Ticket>) -> Result<Answer, Error> {
+        self.follow(call.request(ticket), &call.registry, Role::Blobs)
+            .await
     }
 
     /// Sends a request and follows redirects; `Authorization` goes to the first origin alone.
-    pub(super) async fn follow(&self, mut request: net::Request) -> Result<Answer, Error> {
+    /// Hosts other than the registry's own were named by it, for what `role` says.
+    pub(super) async fn follow(
+        &self,
+        mut request: net::Request,
+        registry: &str,
+        role: Role,
+    ) -> Result<Answer, Error> {
         request
             .headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -299,12 +325,10 @@ impl Transport {
             let host = host_of(&request.url);
             let url = net::redact(&request.url);
             self.0.limiter.pass(&host).await;
-            let response = self.http().send(request.clone()).await.map_err(|source| {
-                Error::from(ErrorKind::Unreachable {
-                    host: host.clone(),
-                    source,
-                })
-            })?;
+            let sent = self.http().send(request.clone()).await;
+            let response =
+                sent.map_err(|source| self.unreachable(registry, role, &request.url, source))?;
+            self.meet(registry, role, &request.url);
             let answer = Answer {
                 response,
                 host,

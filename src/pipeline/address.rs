@@ -8,6 +8,7 @@ use super::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use super::interpolate::undefined;
 use super::source::{Span, Spanned};
 use super::tree::Node;
+use crate::oci::hosts::{Place, PlaceError};
 use crate::trust::Pattern;
 use crate::trust::pattern::PatternError;
 
@@ -199,6 +200,41 @@ impl FromScalar for RegistryHost {
 impl fmt::Display for RegistryHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A host that a registry may name, on port 443 if it has none.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct NamedHost(pub Place);
+
+impl FromScalar for NamedHost {
+    const WHAT: &'static str = "a host";
+    const EXAMPLE: &'static str = "blobs.example";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        if let Some((_, rest)) = text.split_once("://") {
+            return Err(Problem {
+                suggestion: Some(rest.split('/').next().unwrap_or(rest).to_owned()),
+                ..Problem::new("a host is named alone, without a scheme")
+            });
+        }
+        text.parse().map(Self).map_err(|error| {
+            let problem = Problem::new(error.to_string());
+            match error {
+                PlaceError::NotAlone => problem,
+                PlaceError::Star => problem.helped(
+                    "write each host; `plan --lock FILE` finds those that a registry leads to now",
+                ),
+            }
+        })
+    }
+
+    fn stand_in() -> Self {
+        Self(Place::stand_in())
+    }
+
+    fn scalar_schema() -> Schema {
+        RegistryHost::scalar_schema()
     }
 }
 

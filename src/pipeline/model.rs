@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::address::{Name, RegistryHost, StepId, VariableName};
+use super::address::{Name, NamedHost, RegistryHost, StepId, VariableName};
 use super::condition::Condition;
 use super::convert::{Context, FromNode, not_supported};
 use super::diagnostic::Kind;
@@ -280,8 +280,12 @@ record! {
         auth: Option<RegistryAuth>,
         /// Connects without TLS, or with TLS to a loopback address, where none is the default.
         plain_http: Option<bool>,
+        /// Hosts that it may redirect to, besides those that the table of known hosts has for it.
+        blobs_from: Vec<NamedHost> = Vec::new(),
+        /// Hosts of its token service, besides those that the table of known hosts has for it. Its credentials may go there.
+        tokens_from: Vec<NamedHost> = Vec::new(),
     }
-    later = ["mirrors", "fallback", "blobs-from", "connect-to"];
+    later = ["mirrors", "fallback", "connect-to"];
 }
 
 /// How a registry is logged in to.

@@ -151,10 +151,15 @@ impl Facts for State {
     }
 }
 
-/// Adds the host and port of a registry, and what the look-up of its credentials would touch.
+/// Adds the host and port of a registry, the hosts that it may name, and what the look-up of its
+/// credentials would touch.
 fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
     if let Ok((host, port)) = context.world.registries.endpoint(name) {
         grants.host(&host, port, reason);
+    }
+    for listed in context.world.registries.listed(name) {
+        let place = &listed.place;
+        grants.host(place.host(), place.port(), listed.reason(name));
     }
     let why = format!("credentials for {name}");
     for need in context.world.registries.login_needs(name) {

@@ -90,6 +90,8 @@ fn lookup(repository: &Repository, error: &Error) -> LookupError {
             ErrorKind::Denied { .. }
                 | ErrorKind::RateLimited { .. }
                 | ErrorKind::Unauthorized { .. }
+                | ErrorKind::ForeignLogin { .. }
+                | ErrorKind::Unlisted { .. }
                 | ErrorKind::UnsafeLogin { .. }
                 | ErrorKind::Unreachable { .. }
         ),

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod escapes;
+mod hosts;
 mod refusals;
 
 use std::fs;

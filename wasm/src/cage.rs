@@ -58,7 +58,7 @@ pub struct Mount {
 /// What the component is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// To look: the cache, which is this folder, must not change, and no lock file is made.
+    /// To look: the cache, which is this folder, must not change.
     Look {
         /// The cache, as the grants name it.
         cache: String,
@@ -104,19 +104,17 @@ impl Cage {
             let appended = front::APPENDED
                 .iter()
                 .any(|name| environment.filled(name).as_ref() == Some(path));
-            match (grants.files.contains(path), purpose) {
-                (true, _) if appended => {
+            match grants.files.contains(path) {
+                true if appended => {
                     self.carried
                         .push((path.clone(), reason(reasons), Carry::Append));
                 }
-                (true, Purpose::Look { .. }) => {
-                    self.planned.push((path.clone(), reason(reasons)));
-                }
-                (true, Purpose::Run) => {
+                // The lock file, which a plan writes too.
+                true => {
                     self.carried
                         .push((path.clone(), reason(reasons), Carry::Replace));
                 }
-                (false, _) => {
+                false => {
                     let looked_at = matches!(purpose, Purpose::Look { cache } if cache == path);
                     if looked_at {
                         self.planned.push((path.clone(), reason(reasons)));
@@ -386,8 +384,9 @@ mod tests {
         grants.write("report", "report");
         plan.add(&grants, &Purpose::Look { cache }, &environment());
         assert!(plan.folders[0].read_only && !plan.folders[1].read_only);
+        // A plan writes a lock file too.
         let carried: Vec<_> = plan.carried.iter().map(|(path, ..)| path).collect();
-        assert_eq!(carried, ["/o"]);
+        assert_eq!(carried, ["/o", "a.lock"]);
         plan.make_folders().unwrap();
         assert_eq!(plan.folders.len(), 1);
         assert!(other.path().join("report").is_dir() && !other.path().join("cache").exists());
