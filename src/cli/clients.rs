@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::Environment;
-use super::logins;
+use super::logins::Machine;
 use crate::cache::Cache;
 use crate::engine::image::Images;
 use crate::engine::lock::Lock;
@@ -32,6 +32,8 @@ pub struct Parts {
     pub images: Vec<(String, Reference, PlatformRule)>,
     /// Credentials that the document gives, by registry.
     pub given: BTreeMap<String, Credential>,
+    /// Registries that have their logins of AWS.
+    pub ecr: Vec<String>,
     /// Where to look for the credentials of the others.
     pub sources: CredentialSources,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
@@ -73,7 +75,7 @@ impl Parts {
     pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
         let http = self.http(environment)?;
         let registries = oci::Client::new(oci::Config {
-            credentials: self.credentials(environment, events)?,
+            credentials: self.credentials(&http, environment, events)?,
             plain_http: self.plain_http,
             hosts: Hosts::new(
                 self.listed,
@@ -118,10 +120,17 @@ impl Parts {
 
     fn credentials(
         &self,
+        http: &net::Client,
         environment: &Environment,
         events: &Emitter,
     ) -> Result<Credentials, Failure> {
-        let sources = logins::sources(&self.sources, &self.plain_http, environment, events)?;
+        let machine = Machine {
+            environment,
+            events,
+            http,
+            learned: &self.learned,
+        };
+        let sources = machine.sources(&self.sources, &self.ecr, &self.plain_http)?;
         let learned = self.learned.clone();
         Ok(Credentials::heard(
             self.given.clone(),

@@ -83,12 +83,16 @@ impl Environment {
     /// `~/.docker/config.json`.
     #[must_use]
     pub fn docker_config(&self) -> Option<PathBuf> {
-        let folder = self.filled("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
-            self.filled("HOME")
-                .or_else(|| self.filled("USERPROFILE"))
-                .map(|home| PathBuf::from(home).join(".docker"))
-        });
+        let folder = self.filled("DOCKER_CONFIG").map(PathBuf::from);
+        let folder = folder.or_else(|| Some(self.home()?.join(".docker")));
         folder.map(|folder| folder.join("config.json"))
+    }
+
+    /// Returns the user's home folder.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        let home = self.filled("HOME").or_else(|| self.filled("USERPROFILE"));
+        home.map(PathBuf::from)
     }
 
     /// Returns where podman and its kin keep logins, the first that is there: `$REGISTRY_AUTH_FILE` alone if it

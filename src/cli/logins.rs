@@ -10,46 +10,101 @@ use super::clients::read;
 use super::environment::Environment;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
+use crate::net;
+use crate::oci::aws::{self, Aws};
 use crate::oci::credentials::{HostToken, Source};
 use crate::oci::{AuthFile, DockerConfig, Keys, ProcessHelpers, Secret, pull_secret};
 use crate::outcome::ExitCode;
+use crate::pipeline::mask::Learned;
 use crate::pipeline::model::{CredentialSource, CredentialSources, NamedSource};
 use crate::pipeline::tree;
 use crate::report::{Detail, Emitter};
 
-/// Reads the sources, in their order. What is not there is left out.
-///
-/// # Errors
-/// A file that is there can't be used, or one that the document names is not there.
-pub fn sources(
-    named: &CredentialSources,
-    plain_http: &BTreeMap<String, bool>,
-    environment: &Environment,
-    events: &Emitter,
-) -> Result<Vec<Source>, Failure> {
-    let mut sources = Vec::new();
-    for source in &named.0 {
-        match source {
-            CredentialSource::KubernetesSecret(path) => sources.push(kubernetes(&path.value)?),
-            CredentialSource::Named(NamedSource::DockerConfig) => {
-                sources.extend(docker(environment)?);
-            }
-            CredentialSource::Named(NamedSource::Podman) => {
-                sources.extend(podman(environment, events)?);
-            }
-            CredentialSource::Named(NamedSource::Github) => sources.extend(github(environment)),
-            CredentialSource::Named(NamedSource::Gitlab) => sources.extend(gitlab(environment)),
+/// What the sources are found with.
+pub struct Machine<'a> {
+    /// Variables, home folder and clock.
+    pub environment: &'a Environment,
+    /// Told of what is odd.
+    pub events: &'a Emitter,
+    /// The client that asks AWS.
+    pub http: &'a net::Client,
+    /// Where secrets go that AWS gives.
+    pub learned: &'a Learned,
+}
+
+impl Machine<'_> {
+    /// Reads the sources, in their order; before them AWS for the registries that have their logins of it.
+    /// What is not there is left out.
+    ///
+    /// # Errors
+    /// A file that is there can't be used, or one that the document names is not there.
+    pub fn sources(
+        &self,
+        named: &CredentialSources,
+        ecr: &[String],
+        plain_http: &BTreeMap<String, bool>,
+    ) -> Result<Vec<Source>, Failure> {
+        let Self {
+            environment,
+            events,
+            ..
+        } = self;
+        // Nobody wrote down that what the run finds by itself may travel in the clear.
+        let in_the_clear = |host: &String| plain_http.get(host) == Some(&true);
+        let mut sources = Vec::new();
+        if !ecr.is_empty() {
+            sources.push(Source::Aws(self.aws().for_hosts(ecr.iter().cloned())));
         }
-    }
-    for source in &mut sources {
-        if let Source::Token(token) = source {
-            // Nobody wrote down that this token may travel in the clear.
-            token
-                .hosts
-                .retain(|host| plain_http.get(host) != Some(&true));
+        for source in &named.0 {
+            match source {
+                CredentialSource::KubernetesSecret(path) => sources.push(kubernetes(&path.value)?),
+                CredentialSource::Named(NamedSource::Aws) => {
+                    let clear = plain_http.keys().filter(|host| in_the_clear(host)).cloned();
+                    sources.push(Source::Aws(self.aws().not_for(clear)));
+                }
+                CredentialSource::Named(NamedSource::DockerConfig) => {
+                    sources.extend(docker(environment)?);
+                }
+                CredentialSource::Named(NamedSource::Podman) => {
+                    sources.extend(podman(environment, events)?);
+                }
+                CredentialSource::Named(NamedSource::Github) => sources.extend(github(environment)),
+                CredentialSource::Named(NamedSource::Gitlab) => sources.extend(gitlab(environment)),
+            }
         }
+        for source in &mut sources {
+            if let Source::Token(token) = source {
+                token.hosts.retain(|host| !in_the_clear(host));
+            }
+        }
+        Ok(sources)
     }
-    Ok(sources)
+
+    fn aws(&self) -> Aws {
+        let environment = self.environment;
+        let set = |name| Some((name, environment.filled(name)?));
+        let variables: BTreeMap<_, _> = aws::VARIABLES.into_iter().filter_map(set).collect();
+        let shared = |variable: &str, name: &str| match variables.get(variable) {
+            Some(path) => Some(PathBuf::from(path)),
+            None => environment
+                .home()
+                .map(|home| home.join(".aws").join(name))
+                .filter(|path| path.is_file()),
+        };
+        let settings = aws::Settings {
+            config: shared("AWS_CONFIG_FILE", "config"),
+            credentials: shared("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            variables: variables.clone(),
+        };
+        let learned = self.learned.clone();
+        Aws::new(
+            settings,
+            self.http.clone(),
+            environment.clock.clone(),
+            Arc::new(ProcessHelpers),
+            move |secret| learned.add(secret.expose(), None),
+        )
+    }
 }
 
 /// Adds the files that the sources are read from, and what says where they are.
@@ -74,8 +129,10 @@ pub fn grant(named: &CredentialSources, grants: &mut Grants, environment: &Envir
                     }
                 }
             }
-            // Their variables are granted for the registries that they are for.
-            CredentialSource::Named(NamedSource::Github | NamedSource::Gitlab) => {}
+            // What they take is granted for the registries that they are for.
+            CredentialSource::Named(
+                NamedSource::Aws | NamedSource::Github | NamedSource::Gitlab,
+            ) => {}
         }
     }
 }

@@ -146,12 +146,16 @@ pub fn parts(
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
-        if let Some(RegistryAuth(login)) = &registry.auth {
-            let credential = Credential::Basic {
-                username: login.username.clone(),
-                password: Secret::new(login.password.0.expose()),
-            };
-            parts.given.insert(host.value.0.clone(), credential);
+        match &registry.auth {
+            Some(RegistryAuth::Ecr) => parts.ecr.push(host.value.0.clone()),
+            Some(RegistryAuth::Login(login)) => {
+                let credential = Credential::Basic {
+                    username: login.username.clone(),
+                    password: Secret::new(login.password.0.expose()),
+                };
+                parts.given.insert(host.value.0.clone(), credential);
+            }
+            None => {}
         }
     }
     for (name, image) in document.images.iter() {

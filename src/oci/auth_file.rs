@@ -94,7 +94,11 @@ impl AuthFile {
             }
             Some(Ok(None)) | None => None,
         };
-        Lookup { found, warnings }
+        Lookup {
+            found,
+            warnings,
+            refusal: None,
+        }
     }
 
     async fn ask(&self, helper: &str, host: &str) -> Answer {

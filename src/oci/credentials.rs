@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::auth_file::AuthFile;
+use super::aws::Aws;
 use super::error::Login;
 use super::reference::api_host;
 
@@ -95,6 +97,17 @@ pub struct Lookup {
     pub found: Option<Found>,
     /// What is wrong with a source: the request goes on without it.
     pub warnings: Vec<String>,
+    /// Why a source that is for this registry gave nothing. What is public may be had without.
+    pub refusal: Option<Refusal>,
+}
+
+/// A login that should be there, and is not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: String,
+    /// The edit or the command that helps.
+    pub hint: String,
 }
 
 impl Lookup {
@@ -103,21 +116,15 @@ impl Lookup {
     pub fn of(found: Found) -> Self {
         Self {
             found: Some(found),
-            warnings: Vec::new(),
-        }
-    }
-
-    /// Returns the outcome of a source that can't be used.
-    pub fn warning(warning: impl Into<String>) -> Self {
-        Self {
-            found: None,
-            warnings: vec![warning.into()],
+            ..Self::default()
         }
     }
 }
 
 /// A place to look for credentials.
 pub enum Source {
+    /// AWS, for its registries.
+    Aws(Aws),
     /// A file as `docker login` and its like write it.
     File(AuthFile),
     /// A token that is for the registries of one CI system.
@@ -127,6 +134,7 @@ pub enum Source {
 impl Source {
     async fn lookup(&self, host: &str, path: Option<&str>) -> Lookup {
         match self {
+            Self::Aws(aws) => aws.lookup(host).await,
             Self::File(file) => file.lookup(host, path).await,
             Self::Token(token) => token.lookup(host),
         }
@@ -135,6 +143,7 @@ impl Source {
     /// Adds what a look-up for a host would touch, and returns whether no other source would be asked.
     fn needs(&self, host: &str, needs: &mut Vec<Need>) -> bool {
         match self {
+            Self::Aws(aws) => aws.needs(host, needs),
             Self::File(file) => match file.helper(host) {
                 Some((helper, certain)) => {
                     needs.push(Need::Helper {
@@ -160,6 +169,15 @@ impl Source {
 /// Something outside the process that a look-up may touch.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Need {
+    /// A file, if it is there.
+    File(PathBuf),
+    /// A connection.
+    Host {
+        /// The host's name or address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// A credential helper.
     Helper {
         /// Its name, without `docker-credential-`.
@@ -167,6 +185,8 @@ pub enum Need {
         /// Whether it is known to have a login.
         certain: bool,
     },
+    /// Another program.
+    Program(String),
     /// A variable.
     Variable(String),
 }
@@ -217,8 +237,11 @@ struct Inner {
     warned: Mutex<HashSet<String>>,
     /// Which logins satisfied which registries.
     used: Mutex<BTreeSet<(String, Login)>>,
-    learned: Box<dyn Fn(&Secret, Option<&str>) + Send + Sync>,
+    learned: Box<Listener>,
 }
+
+/// Told of a secret, and of the user name that stands before it.
+type Listener = dyn Fn(&Secret, Option<&str>) + Send + Sync;
 
 impl Credentials {
     /// Has no credentials for any registry.
@@ -277,10 +300,19 @@ impl Credentials {
         }
         let mut outcome = Lookup::default();
         for source in &self.0.sources {
-            let Lookup { found, warnings } = source.lookup(&host, path).await;
+            let Lookup {
+                found,
+                warnings,
+                refusal,
+            } = source.lookup(&host, path).await;
             outcome.warnings.extend(warnings);
             if found.is_some() {
                 outcome.found = found;
+                outcome.refusal = None;
+                break;
+            }
+            outcome.refusal = outcome.refusal.or(refusal);
+            if matches!(source, Source::Aws(aws) if aws.is_named(&host)) {
                 break;
             }
         }
@@ -350,6 +382,15 @@ pub trait HelperRunner: Send + Sync {
         helper: &'a str,
         server: &'a str,
     ) -> BoxFuture<'a, Result<HelperOutput, HelperError>>;
+
+    /// Runs another program that prints a login: its path or name, and its arguments.
+    fn program<'a>(
+        &'a self,
+        words: &'a [String],
+    ) -> BoxFuture<'a, Result<HelperOutput, HelperError>> {
+        let _ = words;
+        Box::pin(async { Err(HelperError::Unsupported) })
+    }
 }
 
 /// What a helper did.
@@ -376,6 +417,9 @@ pub enum HelperError {
         /// The helper's name.
         name: String,
     },
+    /// There is no such program.
+    #[error("it is not there")]
+    NoProgram,
     /// The name could be a path or an option.
     #[error("its name is not made of letters, digits and `-`")]
     Name,

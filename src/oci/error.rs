@@ -143,6 +143,16 @@ pub enum ErrorKind {
         #[source]
         source: ManifestError,
     },
+    /// The registry takes nobody without a login, and the source that has one for it gives none.
+    #[error("{registry} needs a login: {reason}")]
+    NoLogin {
+        /// The registry.
+        registry: String,
+        /// Why the source gives none.
+        reason: String,
+        /// The edit or the command that helps.
+        hint: String,
+    },
     /// The image is there, but not for the platform.
     #[error("{reference} has no image for {wanted}{}", instead(.available))]
     NoPlatform {
@@ -298,6 +308,7 @@ impl Explain for Error {
                 format!("look at what answers for {what}: a login page or a proxy may stand in for the registry; else push the image again")
             }
             ErrorKind::Manifest { .. } => "push the image again".into(),
+            ErrorKind::NoLogin { hint, .. } => hint.clone(),
             ErrorKind::NoPlatform { available, .. } if available.is_empty() => {
                 "the index names no platform at all: push the image again".into()
             }
@@ -381,6 +392,7 @@ impl Explain for Error {
                 vec![Fact::new("host", host), Fact::new("url", url)]
             }
             ErrorKind::Manifest { what, .. } => vec![Fact::new("manifest", what)],
+            ErrorKind::NoLogin { registry, .. } => vec![Fact::new("registry", registry)],
             ErrorKind::NoPlatform {
                 reference,
                 wanted,

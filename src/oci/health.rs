@@ -118,6 +118,11 @@ impl Client {
             self.transport.notice(Notice::Warning { message });
         }
         if lookup.found.is_none() {
+            if let Some(refusal) = lookup.refusal {
+                return Ok(Access::LoginRefused {
+                    reason: refusal.reason,
+                });
+            }
             return Ok(Access::NeedsLogin);
         }
         match self.transport.send_after(call, challenges).await {

@@ -4,6 +4,7 @@
 
 mod answer;
 pub mod auth_file;
+pub mod aws;
 pub mod challenge;
 pub mod client;
 pub mod credentials;

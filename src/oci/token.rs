@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::challenge::Challenge;
-use super::credentials::{Credential, Found, Secret};
+use super::credentials::{Credential, Found, Refusal, Secret};
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
 use super::hosts::{Place, Role};
@@ -143,8 +143,12 @@ impl State {
         for message in lookup.warnings {
             transport.notice(Notice::Warning { message });
         }
+        if let (Some(refusal), Way::Bearer { .. }) = (&lookup.refusal, &way) {
+            let message = format!("{}; going on without it", refusal.reason);
+            transport.notice(Notice::Warning { message });
+        }
         let fetched = match &way {
-            Way::Basic => basic(host, found),
+            Way::Basic => basic(host, found, lookup.refusal.as_ref()),
             Way::Bearer {
                 realm,
                 service,
@@ -250,19 +254,28 @@ fn is_refusal(error: &Error) -> bool {
 
 type Granted = (HeaderValue, Login, Option<Instant>);
 
-fn basic(host: &str, found: Option<&Found>) -> Result<Granted, Error> {
-    match found {
-        Some(
-            found @ Found {
-                credential: Credential::Basic { username, password },
-                ..
-            },
+fn basic(host: &str, found: Option<&Found>, refusal: Option<&Refusal>) -> Result<Granted, Error> {
+    match (found, refusal) {
+        (None, Some(refusal)) => Err(ErrorKind::NoLogin {
+            registry: host.to_owned(),
+            reason: refusal.reason.clone(),
+            hint: refusal.hint.clone(),
+        }
+        .into()),
+        (
+            Some(
+                found @ Found {
+                    credential: Credential::Basic { username, password },
+                    ..
+                },
+            ),
+            _,
         ) => Ok((
             basic_header(username, password),
             found.login(),
             found.expires,
         )),
-        other => Err(ErrorKind::Unauthorized {
+        (other, _) => Err(ErrorKind::Unauthorized {
             asker: host.to_owned(),
             registry: host.to_owned(),
             scope: "the registry".into(),

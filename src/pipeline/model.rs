@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::address::{Name, NamedHost, RegistryHost, StepId, VariableName};
 use super::condition::Condition;
-use super::convert::{Context, FromNode, not_supported};
+use super::convert::{Context, FromNode};
 use super::diagnostic::Kind;
 use super::map::{Map, OneOrMany};
 use super::record::{choice, one_of, record};
@@ -197,6 +197,7 @@ impl CredentialSources {
             NamedSource::Podman,
             NamedSource::Github,
             NamedSource::Gitlab,
+            NamedSource::Aws,
         ];
         Self(usual.into_iter().map(CredentialSource::Named).collect())
     }
@@ -243,7 +244,7 @@ impl FromNode for CredentialSource {
 
 choice! {
     /// A source of credentials that needs no more than its name.
-    pub enum NamedSource("a source of credentials", later = ["aws"]) {
+    pub enum NamedSource("a source of credentials", later = []) {
         /// Docker's `config.json`, with the logins and credential helpers in it.
         DockerConfig = "docker-config",
         /// The `auth.json` of podman, skopeo and buildah.
@@ -252,6 +253,8 @@ choice! {
         Github = "github",
         /// In GitLab CI, `CI_JOB_TOKEN` for GitLab's own registry and dependency proxy.
         Gitlab = "gitlab",
+        /// AWS, for its own private registries: keys from the environment, a profile, a web identity or a role.
+        Aws = "aws",
     }
 }
 
@@ -276,7 +279,7 @@ record! {
 record! {
     /// How a registry is reached.
     pub struct Registry("a registry") {
-        /// A user name and a password for it.
+        /// A user name and a password for it, or `ecr` for a login of AWS's.
         auth: Option<RegistryAuth>,
         /// Connects without TLS, or with TLS to a loopback address, where none is the default.
         plain_http: Option<bool>,
@@ -290,23 +293,43 @@ record! {
 
 /// How a registry is logged in to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RegistryAuth(pub Login);
+pub enum RegistryAuth {
+    /// By a login of AWS's.
+    Ecr,
+    /// By a user name and a password.
+    Login(Login),
+}
 
 impl FromNode for RegistryAuth {
     fn from_node(node: &Node, context: &mut Context<'_>) -> Option<Self> {
-        match node.scalar() {
-            Some(scalar) if matches!(scalar.text.as_str(), "ecr" | "aws" | "github" | "gitlab") => {
-                let name = format!("auth: {}", scalar.text);
-                let diagnostic = not_supported(context.source, node.span, &name);
-                context.push(diagnostic);
-                None
-            }
-            _ => Login::from_node(node, context).map(Self),
+        let Some(scalar) = node.scalar().filter(|scalar| !scalar.is_null()) else {
+            return Login::from_node(node, context).map(Self::Login);
+        };
+        if scalar.text == "ecr" {
+            return Some(Self::Ecr);
         }
+        let shown: String = scalar.text.chars().take(80).collect();
+        let unknown = context
+            .error(
+                Kind::UnknownValue,
+                node.span,
+                format!("unknown way to log in `{shown}`"),
+            )
+            .caused_by("`auth` is `ecr`, or a user name and a password");
+        let diagnostic = match shown.as_str() {
+            "aws" => unknown.suggesting(Some("ecr".to_owned())),
+            "github" | "gitlab" | "podman" | "docker-config" => unknown.helped(format!(
+                "that is a source, and asked without a word here: write `credentials: [{shown}]` for it alone"
+            )),
+            _ => unknown.helped("write `{username: ci, password: \"${secret.NAME}\"}`"),
+        };
+        context.push(diagnostic);
+        None
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        Login::schema(generator)
+        let login = Login::schema(generator);
+        json_schema!({"anyOf": [{"const": "ecr"}, login]})
     }
 }
 

@@ -45,7 +45,9 @@ pub const GRANTED: [&str; 8] = [
 
 /// Variables that registry logins are made of. They are granted for the registries that they are for,
 /// and policies judge them as they judge secrets.
-pub const LOGINS: [&str; 5] = [
+pub const LOGINS: [&str; 7] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "CI_DEPENDENCY_PROXY_SERVER",
     "CI_JOB_TOKEN",
     "CI_REGISTRY",

@@ -164,6 +164,13 @@ fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
     let why = format!("credentials for {name}");
     for need in context.world.registries.login_needs(name) {
         match need {
+            Need::File(path) => {
+                if path.is_file() {
+                    grants.read(path.display().to_string(), &why);
+                }
+            }
+            Need::Host { host, port } => grants.host(&host, port, &why),
+            Need::Program(program) => grants.program(program, &why, true),
             Need::Helper { name, certain } => {
                 grants.program(format!("docker-credential-{name}"), &why, certain);
             }
