@@ -8,9 +8,9 @@ use crate::harness::{Image, Process, Registry, Sandbox, fetch, tool};
 /// The password that moto gives for its one account.
 const ECR_PASSWORD: &str = "123456789012-auth-token";
 
-/// A running stand-in for AWS, with one user who may pull and take the role `puller`.
+/// A running stand-in for AWS, with a user who may pull and take roles: one that may pull too, and one that may not.
 struct Aws {
-    _process: Process,
+    process: Process,
     address: String,
     id: String,
     secret: String,
@@ -30,8 +30,8 @@ impl Aws {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(tool("moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            // From the fifth request on, everyone has to prove who they are.
-            .env("INITIAL_NO_AUTH_ACTION_COUNT", "4");
+            // From the seventh request on, everyone has to prove who they are.
+            .env("INITIAL_NO_AUTH_ACTION_COUNT", "6");
         let mut process = Process::start(&mut command, &log);
         process.wait_for("the stand-in for AWS", |log| {
             log.contains("Running on").then_some(())
@@ -56,7 +56,14 @@ impl Aws {
         iam(
             "PutUserPolicy&UserName=ci&PolicyName=p&PolicyDocument=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%5B%22ecr%3AGetAuthorizationToken%22%2C%22sts%3AAssumeRole%22%5D%2C%22Resource%22%3A%22%2A%22%7D%5D%7D",
         );
-        iam("CreateRole&RoleName=powerless&AssumeRolePolicyDocument=%7B%7D");
+        for role in ["powerless", "puller"] {
+            iam(&format!(
+                "CreateRole&RoleName={role}&AssumeRolePolicyDocument=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22%2A%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D"
+            ));
+        }
+        iam(
+            "PutRolePolicy&RoleName=puller&PolicyName=p&PolicyDocument=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22ecr%3AGetAuthorizationToken%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D",
+        );
         let between = |name: &str| {
             let (_, rest) = keys.split_once(&format!("<{name}>")).unwrap();
             rest.split_once('<').unwrap().0.to_owned()
@@ -64,13 +71,13 @@ impl Aws {
         Self {
             id: between("AccessKeyId"),
             secret: between("SecretAccessKey"),
-            _process: process,
+            process,
             address,
         }
     }
 
     fn log(&self) -> String {
-        self._process.log()
+        self.process.log()
     }
 }
 
@@ -151,6 +158,8 @@ fn a_role_is_taken_with_the_keys_of_a_profile_and_may_be_too_weak() {
         "home/.aws/config",
         "[profile base]\nregion = eu-central-1\n[profile role]\nregion = eu-central-1\n\
          role_arn = arn:aws:iam::123456789012:role/powerless\nsource_profile = base\n\
+         [profile puller]\nregion = eu-central-1\n\
+         role_arn = arn:aws:iam::123456789012:role/puller\nsource_profile = base\n\
          [profile sso]\nregion = eu-central-1\nsso_session = corp\n",
     );
     sandbox.set("AWS_ENDPOINT_URL", &format!("http://{}", aws.address));
@@ -159,6 +168,12 @@ fn a_role_is_taken_with_the_keys_of_a_profile_and_may_be_too_weak() {
         .run(["p.yml"])
         .expect(0)
         .says("logged in as AWS from AWS (the profile `base`)");
+    let _ = std::fs::remove_dir_all(sandbox.cache());
+    sandbox.set("AWS_PROFILE", "puller");
+    sandbox
+        .run(["p.yml"])
+        .expect(0)
+        .says("logged in as AWS from AWS (the profile `puller`)");
     let _ = std::fs::remove_dir_all(sandbox.cache());
     sandbox.set("AWS_PROFILE", "role");
     // Taken with a signature that was found good; what the role itself may not do is refused.
