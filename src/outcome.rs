@@ -39,6 +39,12 @@ pub enum ExitCode {
     LookupFailed = 33,
     /// No trust rule covers the image.
     Untrusted = 34,
+    /// A signature was made when its certificate, an authority or a log was not valid.
+    SignatureExpired = 35,
+    /// A signature rests on an authority that is newer than the trust root.
+    TrustRootTooOld = 36,
+    /// A signature is by the right signer, and nothing proves that a transparency log has it.
+    NotLogged = 37,
     /// A deploy failed. No step of this version ends so.
     DeployFailed = 40,
     /// A gate saw the service fail.
@@ -57,13 +63,16 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code, the most dangerous outcome first: the documented precedence.
-    pub const BY_PRECEDENCE: [Self; 21] = [
+    pub const BY_PRECEDENCE: [Self; 24] = [
         Self::RollbackFailed,
         Self::RolledBack,
         Self::BadSignature,
+        Self::SignatureExpired,
+        Self::NotLogged,
         Self::WrongSigner,
         Self::Unsigned,
         Self::Untrusted,
+        Self::TrustRootTooOld,
         Self::GateFailed,
         Self::DeployFailed,
         Self::GateInconclusive,
@@ -115,6 +124,9 @@ impl ExitCode {
             Self::BadSignature => "bad-signature",
             Self::LookupFailed => "lookup-failed",
             Self::Untrusted => "untrusted",
+            Self::SignatureExpired => "signature-expired",
+            Self::TrustRootTooOld => "trust-root-too-old",
+            Self::NotLogged => "not-logged",
             Self::DeployFailed => "deploy-failed",
             Self::GateFailed => "gate-failed",
             Self::GateInconclusive => "gate-inconclusive",

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::sandbox_args::SandboxArgs;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{finish, handover, host, images, init, ls, pipeline, runtime};
+use super::{derive, finish, handover, host, images, init, ls, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::inert::inert_lines;
@@ -74,6 +74,8 @@ fn obey(cli: Cli, environment: Environment) -> u8 {
         Ok(None) => {}
         Ok(Some(code)) => return code,
         Err(failure) => {
+            // A job that shows the report must find one, also where there is no launcher.
+            let failure = derive::refused(failure, &cli, &mut session);
             session.printer.failure(&failure);
             return failure.exit.code();
         }

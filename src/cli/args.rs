@@ -141,7 +141,7 @@ pub struct RunArgs {
     /// End with this step.
     #[arg(long, value_name = "ID")]
     pub until: Option<String>,
-    /// Pin digests: written if the file is not there, honoured if it is.
+    /// Pin digests, and list the hosts that registries lead to: written if the file is not there, honoured if it is.
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
     /// Write the report into this folder: report.json, junit.xml, code-quality.json, summary.md.
@@ -230,14 +230,35 @@ pub struct VerifyArgs {
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
     /// A public key that may have signed them; several are alternatives.
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "identity", value_name = "FILE")]
     pub key: Vec<PathBuf>,
+    /// An identity that may have signed them (`*` and `**` are patterns); several are alternatives.
+    #[arg(long, requires = "issuer", value_name = "PATTERN")]
+    pub identity: Vec<String>,
+    /// Who vouches for the identities, to the letter.
+    #[arg(long, requires = "identity", value_name = "URL")]
+    pub issuer: Option<String>,
+    /// The trust root: `sigstore`, `github` or a `trusted_root.json` [default: sigstore].
+    #[arg(long, value_name = "FILE")]
+    pub trusted_root: Vec<String>,
+    /// Whether a transparency log must have the signatures [default: required with --identity, ignored with --key].
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    pub tlog: Option<LogArgument>,
     /// Trust these certificate authorities too (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
     /// Speak plain HTTP to every registry, or with `=false` TLS, on loopback too, where plain HTTP is the usual.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub plain_http: Option<bool>,
+}
+
+/// Whether a transparency log must have signatures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogArgument {
+    /// They count without.
+    Ignored,
+    /// A log must have them.
+    Required,
 }
 
 /// What of the cache to list.

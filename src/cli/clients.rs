@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::Environment;
+use super::hosted::Brief;
 use super::logins::Machine;
 use crate::cache::Cache;
 use crate::engine::image::Images;
@@ -20,7 +21,7 @@ use crate::oci::{self, Credential, Credentials, Hosts, PlatformRule, Reference};
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Learned;
 use crate::pipeline::model::CredentialSources;
-use crate::report::{Detail, Emitter, NoMask};
+use crate::report::{Detail, Emitter, NoMask, words};
 use crate::trust::Policy;
 
 /// What a world is made of.
@@ -72,21 +73,23 @@ impl Parts {
     ///
     /// # Errors
     /// A file that can't be read or used, or no place for the cache.
-    pub fn build(self, environment: &Environment, events: &Emitter) -> Result<World, Failure> {
-        let http = self.http(environment)?;
-        let registries = oci::Client::new(oci::Config {
-            credentials: self.credentials(&http, environment, events)?,
-            plain_http: self.plain_http,
-            hosts: Hosts::new(
-                self.listed,
-                self.lock
-                    .as_ref()
-                    .map(|lock| lock.hosts.clone())
-                    .unwrap_or_default(),
-            ),
-            notices: notices(events),
-            ..oci::Config::new(http.clone(), environment.clock.clone())
-        });
+    pub fn build(
+        self,
+        environment: &Environment,
+        events: &Emitter,
+        brief: Option<&Brief>,
+    ) -> Result<World, Failure> {
+        let http = match brief.and_then(|brief| Some((brief, brief.egress.clone()?))) {
+            None => http(&self.authorities, environment)?,
+            Some((brief, egress)) => {
+                self.trusted(brief)?;
+                client(net::Config {
+                    egress: Some(egress),
+                    ..net::Config::default()
+                })?
+            }
+        };
+        let registries = self.client(&http, environment, events)?;
         Ok(World {
             clock: environment.clock.clone(),
             run: self.run,
@@ -100,22 +103,54 @@ impl Parts {
         })
     }
 
-    fn http(&self, environment: &Environment) -> Result<net::Client, Failure> {
-        let mut files = self.authorities.clone();
-        // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
-        files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
-        let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
-        let config = net::Config {
-            ca: ca?,
-            ..net::Config::default()
-        };
-        net::Client::new(config).map_err(|error| {
-            Failure::explained(
-                ExitCode::PipelineInvalid,
-                "a certificate authority can't be used",
-                &error,
+    /// Makes the client for registries alone, for who needs no world.
+    ///
+    /// # Errors
+    /// A file that can't be read or used.
+    pub fn registries(
+        &self,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        self.client(&http(&self.authorities, environment)?, environment, events)
+    }
+
+    fn client(
+        &self,
+        http: &net::Client,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<oci::Client, Failure> {
+        Ok(oci::Client::new(oci::Config {
+            credentials: self.credentials(http, environment, events)?,
+            plain_http: self.plain_http.clone(),
+            hosts: Hosts::new(
+                self.listed.clone(),
+                self.lock
+                    .as_ref()
+                    .map(|lock| lock.hosts.clone())
+                    .unwrap_or_default(),
+            ),
+            notices: notices(events),
+            ..oci::Config::new(http.clone(), environment.clock.clone())
+        }))
+    }
+
+    /// Checks that the launcher, which speaks TLS, trusts all that is to be trusted.
+    fn trusted(&self, brief: &Brief) -> Result<(), Failure> {
+        let mut names = self
+            .authorities
+            .iter()
+            .map(|path| path.display().to_string());
+        match names.find(|name| !brief.trusted.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::new(
+                ExitCode::Usage,
+                format!("the launcher does not trust the certificate authority {name}"),
             )
-        })
+            .caused_by("it speaks TLS itself, and was not told of that file")
+            .hinted("set SSL_CERT_FILE to the file where the launcher is started")),
+        }
     }
 
     fn credentials(
@@ -138,6 +173,31 @@ impl Parts {
             move |secret, user| learned.add(secret.expose(), user),
         ))
     }
+}
+
+/// Returns a client that trusts the authorities in these files, and those in `SSL_CERT_FILE`.
+///
+/// # Errors
+/// A file that can't be read, or holds no certificate.
+pub fn http(authorities: &[PathBuf], environment: &Environment) -> Result<net::Client, Failure> {
+    let mut files = authorities.to_vec();
+    // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
+    files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
+    let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
+    client(net::Config {
+        ca: ca?,
+        ..net::Config::default()
+    })
+}
+
+fn client(config: net::Config) -> Result<net::Client, Failure> {
+    net::Client::new(config).map_err(|error| {
+        Failure::explained(
+            ExitCode::PipelineInvalid,
+            "a certificate authority can't be used",
+            &error,
+        )
+    })
 }
 
 /// Opens the cache, in the folder that was named or in the usual one.
@@ -185,18 +245,44 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
     let events = events.clone();
     Arc::new(move |notice| {
         events.emit(match notice {
+            oci::Notice::QuotaLow { host, quota } => Detail::Warned {
+                message: format!("{host} has {quota}"),
+                hint: Some(format!("log in to {host}, or use a mirror")),
+            },
             oci::Notice::Retrying {
+                host,
                 reason,
                 wait,
+                shared,
                 attempt,
                 of,
-            } => Detail::Waiting {
-                on: format!(
-                    "a registry, {} s before attempt {} of {of}: {reason}",
-                    wait.as_secs_f32().ceil(),
-                    attempt + 1
-                ),
-            },
+            } => {
+                let wait = words::duration(wait);
+                Detail::Waiting {
+                    on: if shared {
+                        format!("{host}, which is left alone for {wait}: {reason}")
+                    } else {
+                        format!("{host}, {wait} before attempt {} of {of}: {reason}", attempt + 1)
+                    },
+                }
+            }
+            oci::Notice::Silent {
+                host,
+                address,
+                what,
+                lasted,
+                patience,
+            } => {
+                let at = address.map(|address| format!(" at {}", address.ip()));
+                Detail::Waiting {
+                    on: format!(
+                        "{host}{}, which has sent nothing of {what} for {} (of at most {}); asked on a second connection too",
+                        at.unwrap_or_default(),
+                        words::duration(lasted),
+                        words::duration(patience),
+                    ),
+                }
+            }
             oci::Notice::Login { registry, login } => match login {
                 Login::Anonymous => Detail::RegistryLogin {
                     registry,

@@ -1,16 +1,20 @@
 //! What the launcher grants: read off the document by the same code that plans and runs it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::RunArgs;
+use super::args::{Cli, Command, RunArgs};
 use super::clients::Access;
 use super::pipeline::{Opened, open};
 use super::playground::Stage;
 use super::session::Session;
+pub use super::setting::AUTHORITY;
 use crate::engine::grants::Grants;
 use crate::failure::Failure;
+use crate::net::Dialer;
 use crate::outcome::ExitCode;
 use crate::pipeline::PlaygroundNames;
+use crate::state::Header;
 
 /// What a run takes beyond its steps: reading, reports, the end of what was cancelled.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -39,12 +43,36 @@ pub async fn derive(
     }
 }
 
-/// Leaves behind what a run leaves that was refused before it began: its report, and what CI systems
+/// Leaves behind what a command leaves that was refused before it began: its report, and what CI systems
 /// read. Returns the failure with the exit code that this comes to.
 #[must_use]
-pub fn refused(failure: Failure, arguments: &RunArgs, command: &str, session: &Session) -> Failure {
-    let left = session.leave_unopened(Some(failure.clone()), arguments, command);
-    left.err().unwrap_or(failure)
+pub fn refused(failure: Failure, cli: &Cli, session: &mut Session) -> Failure {
+    let (files, command, run) = match &cli.command {
+        None => (run_files(&cli.run), "run", &cli.run),
+        Some(Command::Run(run)) => (run_files(run), "run", run),
+        Some(Command::Plan(run)) => (run_files(run), "plan", run),
+        Some(Command::Validate(validate)) => {
+            // It has nothing of a run's flags but the report.
+            let run = RunArgs {
+                report: validate.report.clone(),
+                ..RunArgs::default()
+            };
+            session.will_read(&validate.pipelines);
+            return left(&failure, &run, "validate", session);
+        }
+        Some(_) => return failure,
+    };
+    session.will_read(files);
+    left(&failure, run, command, session)
+}
+
+fn run_files(run: &RunArgs) -> &[PathBuf] {
+    run.pipeline.as_slice()
+}
+
+fn left(failure: &Failure, run: &RunArgs, command: &str, session: &Session) -> Failure {
+    let left = session.leave_unopened(Some(failure.clone()), run, command);
+    left.err().unwrap_or_else(|| failure.clone())
 }
 
 impl Derived {
@@ -54,10 +82,30 @@ impl Derived {
         &self.opened.grants
     }
 
+    /// Returns what connects as a native run of this pipeline would.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        self.opened.context.world.http.dialer()
+    }
+
+    /// Returns the files with certificate authorities that it trusts.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<String> {
+        let files = self.opened.grants.read.iter();
+        let trusted = files.filter(|(_, reasons)| reasons.contains(AUTHORITY));
+        trusted.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Returns the cache folder, as the grants name it.
     #[must_use]
     pub fn cache(&self) -> String {
         self.opened.context.world.cache.root().display().to_string()
+    }
+
+    /// Returns what the run is given, as its journal has it.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.opened.header
     }
 
     /// Returns the document's text as it was read.

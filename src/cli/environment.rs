@@ -72,6 +72,16 @@ impl Environment {
             .or_else(|| below("LOCALAPPDATA", "shipgate"))
     }
 
+    /// Returns the launcher's own folder, which no component is granted: below `$XDG_STATE_HOME`, else below
+    /// `~/.local/state`.
+    #[must_use]
+    pub fn launcher_state(&self) -> Option<PathBuf> {
+        let named = self.filled("XDG_STATE_HOME").map(PathBuf::from);
+        let home = || Some(PathBuf::from(self.filled("HOME")?).join(".local/state"));
+        let folder = named.filter(|path| path.is_absolute()).or_else(home)?;
+        Some(folder.join("shipgate-wasm"))
+    }
+
     /// Returns the folder for what does not outlive the run: `$TMPDIR`, else `$TEMP`, else `/tmp`.
     #[must_use]
     pub fn temporary_folder(&self) -> PathBuf {

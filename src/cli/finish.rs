@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::{FinishArgs, RunArgs, StoreArgs};
+use super::claims::{Claimed, claim};
 use super::clients::{Access, view_cache};
 use super::document::{self, document};
 use super::machine;
@@ -22,9 +23,9 @@ use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Mask;
 use crate::pipeline::{Mode, RunNames, Source};
+use crate::report::Detail;
 use crate::report::event::StepOutcome;
-use crate::report::{Detail, words};
-use crate::state::{self, Claim, Course, Found, Header, Journal};
+use crate::state::{self, Course, Found, Header, Journal, Shelves};
 
 /// After this long nobody waits for what a killed run has to say, and it may be wrong by then.
 const TOO_OLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -48,6 +49,8 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
         named: arguments.run.is_some(),
     };
     let folder = place.cache.join(state::FOLDER);
+    let state = session.environment.launcher_state();
+    let shelf = state.and_then(|state| Shelves::in_folder(&state).of(&place.cache));
     let unreadable = |error: state::JournalError| {
         let message = format!("the journals in {} can't be read", folder.display());
         Failure::explained(ExitCode::Unexpected, message, &error)
@@ -65,36 +68,43 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
             exit = exit.worse(ExitCode::Cancelled);
             break;
         }
-        match claim(&run, &path, session).await {
-            Ok(Claim::Gone) => continue,
-            Ok(Claim::Alive) => {
+        match claim(&run, &path, shelf.as_deref(), session).await {
+            Ok(Claimed::Gone) => continue,
+            Ok(Claimed::Alive) => {
                 session.printer.note(&format!(
                     "run {run} goes on, or is being finished: left alone"
                 ));
                 alone = true;
                 continue;
             }
-            Ok(Claim::Foreign) if !place.named => {
-                let message = format!("the journal of run {run} {FOREIGN}: it is left alone");
+            Ok(Claimed::Doubtful(why)) if !place.named => {
+                let message = format!("the journal of run {run} {why}: it is left alone");
                 let hint = foreign(&path);
                 session.printer.warning(&message, Some(&hint));
                 alone = true;
                 continue;
             }
-            Ok(Claim::Foreign) => {
+            Ok(Claimed::Doubtful(why)) => {
                 let failure = Failure::new(ExitCode::Unexpected, unfinished(&run))
-                    .caused_by(format!("its journal {FOREIGN}"))
+                    .caused_by(format!("its journal {why}"))
                     .hinted(foreign(&path));
                 exit = exit.worse(refuse(&failure, session));
             }
-            Ok(Claim::Dead(dead)) => match one(*dead, &place, session).await {
-                Ok(Some(ended)) => exit = exit.worse(ended),
-                Ok(None) => {
-                    alone = true;
-                    continue;
+            Ok(Claimed::Dead(dead, record)) => {
+                let ended = one(*dead, &place, session).await;
+                // What is known of a run is needed as long as its journal is there.
+                if let Some(record) = record.filter(|_| !path.exists()) {
+                    let _ = record.remove();
                 }
-                Err(failure) => exit = exit.worse(refuse(&failure, session)),
-            },
+                match ended {
+                    Ok(Some(ended)) => exit = exit.worse(ended),
+                    Ok(None) => {
+                        alone = true;
+                        continue;
+                    }
+                    Err(failure) => exit = exit.worse(refuse(&failure, session)),
+                }
+            }
             Err(failure) => exit = exit.worse(refuse(&failure, session)),
         }
         found = true;
@@ -148,25 +158,7 @@ fn chosen(
     Ok(one)
 }
 
-async fn claim(run: &str, path: &Path, session: &Session) -> Result<Claim, Failure> {
-    let waiting = |time| {
-        let time = words::duration(time);
-        session.printer.note(&format!(
-            "run {run} may go on: watching its journal for {time}"
-        ));
-    };
-    tokio::select! {
-        biased;
-        claim = state::claim(path, waiting) => claim.map_err(|error| {
-            Failure::explained(ExitCode::Unexpected, unfinished(run), &error)
-        }),
-        () = session.cancel.reached(Urgency::Cancel) => Err(
-            Failure::new(ExitCode::Cancelled, unfinished(run)).caused_by("finishing was cancelled")
-        ),
-    }
-}
-
-fn unfinished(run: &str) -> String {
+pub(super) fn unfinished(run: &str) -> String {
     format!("run {run} is not finished")
 }
 
@@ -175,12 +167,9 @@ fn refuse(failure: &Failure, session: &Session) -> ExitCode {
     failure.exit
 }
 
-/// What is said of a journal that may not be the user's own.
-const FOREIGN: &str = "belongs to another user, or others may write to it";
-
 fn foreign(journal: &Path) -> String {
     format!(
-        "whoever writes a journal decides who is told what: call `shipgate finish` as the user of the run, or remove {}",
+        "whoever writes a journal decides who is told what: call `shipgate finish` as the user of the run, with the same home, or remove {}",
         journal.display()
     )
 }

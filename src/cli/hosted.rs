@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::egress;
 use crate::pipeline::PlaygroundNames;
 
 /// Where the component sees the folder.
@@ -27,6 +28,8 @@ pub const EXIT_CODE: &str = "exit-code";
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Brief {
+    /// The run's id: the launcher keeps what it was given under that name.
+    pub run: Option<String>,
     /// The folder that relative paths are below, by its name outside.
     pub working_folder: Option<String>,
     /// What the machine is called from one start to the next.
@@ -35,4 +38,9 @@ pub struct Brief {
     pub machine: Option<(String, String)>,
     /// The playground that the launcher hosts.
     pub playground: Option<PlaygroundNames>,
+    /// The only way to other hosts.
+    pub egress: Option<egress::Way>,
+    /// Files with certificate authorities that the launcher trusts besides the usual ones.
+    #[serde(default)]
+    pub trusted: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::args::{PullArgs, StoreArgs, VerifyArgs};
+use super::args::{LogArgument, PullArgs, StoreArgs, VerifyArgs};
 use super::clients::{Access, Parts, read};
 use super::host;
 use super::session::Session;
@@ -12,10 +12,15 @@ use crate::engine::world::RunNames;
 use crate::failure::Failure;
 use crate::oci::{Platform, PlatformRule, Reference};
 use crate::outcome::ExitCode;
+use crate::pipeline::convert::FromScalar;
 use crate::pipeline::model::CredentialSources;
+use crate::pipeline::signer::RootSource;
 use crate::step::preload::Preload;
 use crate::step::verify::Verify;
-use crate::trust::{Pattern, Policy, PublicKey, Requirement, Rule, Signer};
+use crate::trust::keyless::SubjectError;
+use crate::trust::{
+    Identity, LogRequirement, Pattern, Policy, PublicKey, Requirement, Rule, Signer, TrustRoot,
+};
 
 /// Fetches images into the cache and prints each with its digest.
 ///
@@ -43,7 +48,7 @@ pub async fn pull(arguments: &PullArgs, session: &Session) -> Result<ExitCode, F
     work(parts, action, session).await
 }
 
-/// Verifies images by key and prints each with its digest.
+/// Verifies images by key or identity and prints each with its digest.
 ///
 /// # Errors
 /// A reference, a key or a file that can't be used.
@@ -64,7 +69,7 @@ pub async fn verify(arguments: &VerifyArgs, session: &Session) -> Result<ExitCod
     };
     let rule = PlatformRule::Preferred(host_platform());
     let mut parts = parts("verify", &arguments.images, &rule, &arguments.ca, &store)?;
-    parts.policy = Some(policy(&arguments.key)?);
+    parts.policy = Some(policy(arguments)?);
     parts.access = Access::Look;
     let names = parts.images.iter().map(|(name, ..)| name.clone()).collect();
     let action = Box::new(Verify::of(names));
@@ -78,17 +83,47 @@ pub fn host_platform() -> Platform {
     Platform::of_host(&os, &architecture)
 }
 
-/// Makes a policy in which any of the keys may have signed any image.
-fn policy(keys: &[PathBuf]) -> Result<Policy, Failure> {
-    let mut signers = BTreeMap::new();
-    for path in keys {
-        // Reports then name the file, which is what the command line names.
-        let keys = vec![key(path)?];
-        signers.insert(path.display().to_string(), Signer::Key { keys });
-    }
+/// Makes a policy in which any of the keys and identities may have signed any image.
+fn policy(arguments: &VerifyArgs) -> Result<Policy, Failure> {
     let unusable = |cause: String| {
-        Failure::new(ExitCode::Usage, "the keys make no trust rule").caused_by(cause)
+        Failure::new(ExitCode::Usage, "the signers make no trust rule").caused_by(cause)
     };
+    let log = |default| match arguments.tlog {
+        Some(LogArgument::Ignored) => LogRequirement::Ignored,
+        Some(LogArgument::Required) => LogRequirement::Required,
+        None => default,
+    };
+    let mut signers = BTreeMap::new();
+    for path in &arguments.key {
+        // Reports then name the file, which is what the command line names.
+        let signer = Signer::Key {
+            keys: vec![key(path)?],
+            log: log(LogRequirement::Ignored),
+        };
+        signers.insert(path.display().to_string(), signer);
+    }
+    for text in &arguments.identity {
+        let subject = text.parse().map_err(|error: SubjectError| {
+            Failure::explained(ExitCode::Usage, "the identity can't be used", &error)
+        })?;
+        let identity = Identity {
+            issuer: arguments.issuer.clone().unwrap_or_default(),
+            subjects: vec![subject],
+            claims: Vec::new(),
+        };
+        let log = log(LogRequirement::Required);
+        signers.insert(text.clone(), Signer::Identity { identity, log });
+    }
+    let sources = arguments.trusted_root.iter().map(|text| {
+        RootSource::parse(text).map_err(|problem| {
+            Failure::new(ExitCode::Usage, format!("`{text}` is no trust root"))
+                .caused_by(problem.cause)
+                .hinted("write `sigstore`, `github` or a path such as `./trusted_root.json`")
+        })
+    });
+    let sources: Vec<RootSource> = sources.collect::<Result<_, _>>()?;
+    let given = (!sources.is_empty()).then_some(sources);
+    let roots = roots(given, signers.values())?;
     let rule = Rule {
         pattern: "**"
             .parse::<Pattern>()
@@ -96,7 +131,43 @@ fn policy(keys: &[PathBuf]) -> Result<Policy, Failure> {
         requirement: Requirement::any(signers.keys().cloned())
             .map_err(|error| unusable(error.to_string()))?,
     };
-    Policy::new(signers, vec![rule]).map_err(|error| unusable(error.to_string()))
+    let policy = Policy::new(signers, vec![rule]).map_err(|error| unusable(error.to_string()))?;
+    Ok(policy.with_roots(roots))
+}
+
+/// Reads the trust roots; without any, the one of the public good instance, if a signer needs one.
+///
+/// # Errors
+/// A file can't be read, or is no trust root that can be used.
+pub fn roots<'a>(
+    given: Option<Vec<RootSource>>,
+    mut signers: impl Iterator<Item = &'a Signer>,
+) -> Result<Vec<TrustRoot>, Failure> {
+    let needed = signers.any(|signer| match signer {
+        Signer::Identity { .. } => true,
+        Signer::Key { log, .. } => *log == LogRequirement::Required,
+    });
+    let sources = given.unwrap_or_else(|| {
+        let usual = RootSource::Embedded(TrustRoot::SIGSTORE);
+        needed.then_some(usual).into_iter().collect()
+    });
+    sources
+        .into_iter()
+        .map(|source| {
+            let (root, shown) = match source {
+                RootSource::Embedded(name) => (TrustRoot::embedded(name), name.to_owned()),
+                RootSource::File(path) => {
+                    let shown = path.display().to_string();
+                    let json = read(&path, &format!("the trust root {shown} can't be used"))?;
+                    (TrustRoot::from_json(&shown, &json), shown)
+                }
+            };
+            root.map_err(|error| {
+                let message = format!("the trust root {shown} can't be used");
+                Failure::explained(ExitCode::InputInvalid, message, &error)
+            })
+        })
+        .collect()
 }
 
 /// Reads a public key.
@@ -152,7 +223,7 @@ async fn work(
 ) -> Result<ExitCode, Failure> {
     session.mind_signals()?;
     parts.learned = session.learned.clone();
-    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let context = session.world(parts)?;
     // The step is called as the command is, which is what was typed.
     let command = context.world.run.pipeline.clone();
     let task = Task {

@@ -1,7 +1,7 @@
 //! The journal of a run while it goes on: begun before the first step, gone when nothing is left to do.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::args::RunArgs;
@@ -17,7 +17,7 @@ use crate::report::event::HostRequests;
 use crate::report::{Consumer, Detail, Event, Mask};
 use crate::state::header::VERSION;
 use crate::state::journal::SIGN;
-use crate::state::{self, Course, Header, Journal, JournalError, Liveness, Options};
+use crate::state::{self, Course, Header, Journal, JournalError, Liveness, Options, Shelves};
 
 /// Writes down what happens, if there is a journal.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub struct Keeper(Mutex<Kept>);
 struct Kept {
     course: Course,
     journal: Option<Open>,
+    /// The first line of the journal, kept a second time where no component can reach.
+    record: Option<Journal>,
     /// Returns what was asked of the network so far.
     count: Option<Count>,
     counted: Vec<HostRequests>,
@@ -59,6 +61,11 @@ impl Keeper {
             mask,
             broken: None,
         });
+    }
+
+    /// Holds the record of a run as long as its journal.
+    fn keep_record(&self, record: Journal) {
+        self.kept().record = Some(record);
     }
 
     /// Writes down what was asked of the network, from time to time.
@@ -101,13 +108,18 @@ impl Keeper {
     /// # Errors
     /// It can't be removed.
     pub fn close(&self, nothing_left: bool) -> Result<Option<String>, Failure> {
-        let Some(open) = self.kept().journal.take() else {
+        let (journal, record) = {
+            let mut kept = self.kept();
+            (kept.journal.take(), kept.record.take())
+        };
+        let Some(open) = journal else {
             return Ok(None);
         };
         if !nothing_left {
             return Ok(Some(open.journal.path().display().to_string()));
         }
         let removed = open.journal.remove();
+        let removed = removed.and_then(|()| record.map_or(Ok(()), Journal::remove));
         removed.map(|()| None).map_err(|error| {
             let message = "the journal of a run that is over stays";
             Failure::explained(ExitCode::Unexpected, message, &error)
@@ -210,8 +222,17 @@ impl Session {
             || header.options.report.is_some()
             || header.playground.is_some();
         self.journal.follow(&[]);
-        match Journal::begin(&folder, header, self.masked()) {
-            Ok(journal) => self.journal.keep(journal, self.mask_in_use()),
+        let begun = self.begin_record(cache, &header).and_then(|record| {
+            let journal = Journal::begin(&folder, header, self.masked())?;
+            Ok((journal, record))
+        });
+        match begun {
+            Ok((journal, record)) => {
+                self.journal.keep(journal, self.mask_in_use());
+                record
+                    .into_iter()
+                    .for_each(|it| self.journal.keep_record(it));
+            }
             Err(error) if matters => {
                 let failure = unkept("this run keeps no journal", &error);
                 self.printer
@@ -219,6 +240,19 @@ impl Session {
             }
             Err(_) => {}
         }
+    }
+
+    /// Keeps what a run is given where no component can reach, if its cache was open to one.
+    ///
+    /// # Errors
+    /// It can't be written, or would hold a secret.
+    fn begin_record(&self, cache: &Path, header: &Header) -> Result<Option<Journal>, JournalError> {
+        // In the component the launcher has kept it.
+        let own = self.brief.is_none();
+        let state = self.environment.launcher_state().filter(|_| own);
+        let shelf = state.and_then(|state| Shelves::in_folder(&state).of(cache));
+        let begin = |shelf: PathBuf| Journal::begin(&shelf, header.clone(), self.masked());
+        shelf.map(begin).transpose()
     }
 
     /// Ends the journal of a run that is over, and says what is left. `written` says whether its report

@@ -3,6 +3,7 @@
 
 mod app;
 pub mod args;
+mod claims;
 pub mod clients;
 pub mod derive;
 mod document;
@@ -34,7 +35,7 @@ pub mod reports;
 mod runtime;
 pub mod sandbox_args;
 pub mod session;
-mod setting;
+pub mod setting;
 #[cfg_attr(unix, path = "signals_unix.rs")]
 #[cfg_attr(windows, path = "signals_windows.rs")]
 #[cfg_attr(target_family = "wasm", path = "signals_wasi.rs")]

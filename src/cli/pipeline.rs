@@ -231,7 +231,7 @@ pub(super) struct Opened {
     pub(super) grants: Grants,
     setting: Setting,
     pub(super) playground: Option<Stage>,
-    header: Header,
+    pub(super) header: Header,
 }
 
 impl Opened {
@@ -337,7 +337,7 @@ pub(super) fn prepare(
             grants.write_file(path, "lock file");
         }
     }
-    let context = session.context(parts.build(&session.environment, &session.events)?);
+    let context = session.world(parts)?;
     // A run opens it, and keeps its journal there, whatever its steps are.
     grants.write(context.world.cache.root().display().to_string(), "journal");
     for (task, _) in tasks
@@ -415,6 +415,9 @@ fn playground_folder(session: &Session, run: &str) -> PathBuf {
 }
 
 fn run_id(session: &Session) -> Result<String, Failure> {
+    if let Some(given) = session.brief.as_ref().and_then(|brief| brief.run.clone()) {
+        return Ok(given);
+    }
     let mut random = [0; 4];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
         .map_err(|_| Failure::new(ExitCode::Unexpected, "the system has no random numbers"))?;
@@ -444,6 +447,13 @@ impl Session {
     /// Notes a pipeline file for the report.
     fn reads(&mut self, path: &Path) {
         self.preparation.files.push(document::called(path));
+    }
+
+    /// Notes pipeline files for the report of a command that was refused before it read them.
+    pub(super) fn will_read(&mut self, paths: &[PathBuf]) {
+        if self.preparation.files.is_empty() {
+            paths.iter().for_each(|path| self.reads(path));
+        }
     }
 
     /// Writes what is left of a command whose pipeline could not be opened, and returns how it ends.

@@ -9,7 +9,7 @@ use crate::pipeline::convert::FromScalar;
 use crate::pipeline::scalar::Size;
 use crate::sandbox::given::variable;
 use crate::sandbox::policy::Deny;
-use crate::sandbox::{Folder, Host};
+use crate::sandbox::{Component, Folder, Host};
 
 /// How a pipeline runs in the sandbox.
 #[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
@@ -21,9 +21,17 @@ pub struct SandboxArgs {
     /// The launcher [default: shipgate-wasm beside this program, or on the search path].
     #[arg(long, value_name = "FILE")]
     pub launcher: Option<PathBuf>,
-    /// The component [default: shipgate.wasm beside the launcher].
+    /// The component: a file, or `oci://HOST/REPOSITORY@sha256:…` [default: shipgate-hosted.wasm or shipgate.wasm beside
+    /// the launcher].
+    #[arg(long, value_name = "FILE|oci://…")]
+    pub component: Option<Component>,
+    /// Run a component from a registry only if it is signed as this file asks
+    /// [default: ~/.config/shipgate-wasm/trust.yml, if it is there].
     #[arg(long, value_name = "FILE")]
-    pub component: Option<PathBuf>,
+    pub component_trust: Option<PathBuf>,
+    /// Refuse a component for which no such file says who must have signed it.
+    #[arg(long)]
+    pub require_component_trust: bool,
     /// Cap the grants by a policy; may be repeated, and each must allow a grant.
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<PathBuf>,
@@ -60,6 +68,8 @@ impl SandboxArgs {
         let given = [
             ("--launcher", self.launcher.is_some()),
             ("--component", self.component.is_some()),
+            ("--component-trust", self.component_trust.is_some()),
+            ("--require-component-trust", self.require_component_trust),
             ("--policy", !self.policy.is_empty()),
             ("--deny", !self.deny.is_empty()),
             ("--allow-host", !self.hosts.is_empty()),
@@ -104,6 +114,7 @@ mod tests {
         for flags in [
             ["--launcher", "a"],
             ["--component", "a"],
+            ["--component-trust", "a"],
             ["--policy", "a"],
             ["--deny", "connect:a"],
             ["--allow-host", "a:1"],
@@ -117,6 +128,8 @@ mod tests {
             let with = [&flags[..], &["--sandbox"]].concat();
             assert_eq!(parse(&with).idle(), None);
         }
+        let required = ["--require-component-trust"];
+        assert_eq!(parse(&required).idle(), Some(required[0]));
         assert_eq!(parse(&[]).idle(), None);
     }
 }

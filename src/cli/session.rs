@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::args::TalkArgs;
+use super::clients::Parts;
 use super::environment::Environment;
 use super::host;
 use super::hosted::Brief;
@@ -121,7 +122,17 @@ impl Session {
                 mask: self.mask.clone(),
                 ..world
             }),
+            deadline: None,
         }
+    }
+
+    /// Makes the world of these parts, and returns the context of steps in it.
+    ///
+    /// # Errors
+    /// As [`Parts::build`].
+    pub fn world(&self, parts: Parts) -> Result<Context, Failure> {
+        let world = parts.build(&self.environment, &self.events, self.brief.as_ref())?;
+        Ok(self.context(world))
     }
 
     /// Runs tasks, tells their beginning and end, and returns the exit code that they earned.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
-use super::images::{host_platform, key};
+use super::images::{host_platform, key, roots};
 use super::logins;
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
@@ -18,6 +18,7 @@ use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
+use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
 use crate::trust::{Policy, Requirement, Rule, Signer};
@@ -44,7 +45,7 @@ impl Setting {
         let policy = document
             .trust
             .as_ref()
-            .map(|trust| policy(trust, &mut policy_hash))
+            .map(|trust| policy(trust, Path::new(""), &mut policy_hash))
             .transpose()?;
         let mut input_hash = Hasher::new();
         for (name, value) in inputs {
@@ -68,7 +69,15 @@ fn part(hash: &mut Hasher, text: &str) {
     hash.update(text.as_bytes());
 }
 
-fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
+/// Makes the policy of a `trust` section whose keys have paths relative to a folder.
+///
+/// # Errors
+/// As [`Setting::of`].
+pub fn policy_in(folder: &Path, trust: &Trust) -> Result<Policy, Failure> {
+    policy(trust, folder, &mut Hasher::new())
+}
+
+fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Failure> {
     let unusable = |cause: String| {
         Failure::new(
             ExitCode::PipelineInvalid,
@@ -79,14 +88,32 @@ fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
     let mut signers = BTreeMap::new();
     for (name, signer) in trust.signers.iter() {
         part(hash, &name.value.0);
+        let log = signer.log();
+        part(hash, &format!("{log:?}"));
+        if let Some(identity) = signer.identity() {
+            part(hash, &identity.to_string());
+            signers.insert(name.value.0.clone(), Signer::Identity { identity, log });
+            continue;
+        }
         let mut keys = Vec::new();
-        for path in &signer.key.0 {
-            let public =
-                key(&path.value).map_err(|failure| failure.fact("signer", &name.value.0))?;
+        for path in signer.key.iter().flat_map(|key| &key.0) {
+            let public = key(&folder.join(&path.value))
+                .map_err(|failure| failure.fact("signer", &name.value.0))?;
             part(hash, &public.fingerprint().to_string());
             keys.push(public);
         }
-        signers.insert(name.value.0.clone(), Signer::Key { keys });
+        signers.insert(name.value.0.clone(), Signer::Key { keys, log });
+    }
+    let sources = trust.roots.as_ref().map(|roots| {
+        let sources = roots.0.iter().map(|source| match &source.value {
+            RootSource::Embedded(name) => RootSource::Embedded(name),
+            RootSource::File(path) => RootSource::File(folder.join(path)),
+        });
+        sources.collect()
+    });
+    let roots = roots(sources, signers.values())?;
+    for root in &roots {
+        part(hash, &root.fingerprint().to_string());
     }
     let mut rules = Vec::new();
     for (glob, rule) in trust.images.iter() {
@@ -105,13 +132,14 @@ fn policy(trust: &Trust, hash: &mut Hasher) -> Result<Policy, Failure> {
                 .map_err(|error| unusable(error.to_string()))?,
         });
     }
-    Policy::new(signers, rules).map_err(|error| {
+    let policy = Policy::new(signers, rules).map_err(|error| {
         Failure::explained(
             ExitCode::PipelineInvalid,
             "the `trust` section can't be used",
             &error,
         )
-    })
+    })?;
+    Ok(policy.with_roots(roots))
 }
 
 /// Returns what the clients and the world of a document are made of.
@@ -197,6 +225,9 @@ pub fn name(document: &Document) -> String {
         .unwrap_or_else(|| "pipeline".to_owned())
 }
 
+/// The reason of files with certificate authorities: whoever speaks TLS reads them.
+pub const AUTHORITY: &str = "certificate authority";
+
 /// Returns the files and variables that a document means, whatever its steps do.
 #[must_use]
 pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -> Grants {
@@ -210,11 +241,16 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     for path in &document.net.ca {
-        grants.read(path.display().to_string(), "certificate authority");
+        grants.read(path.display().to_string(), AUTHORITY);
     }
     if let Some(trust) = &document.trust {
+        for source in trust.roots.iter().flat_map(|roots| &roots.0) {
+            if let RootSource::File(path) = &source.value {
+                grants.read(path.display().to_string(), "trust root");
+            }
+        }
         for (name, signer) in trust.signers.iter() {
-            for path in &signer.key.0 {
+            for path in signer.key.iter().flat_map(|key| &key.0) {
                 grants.read(
                     path.value.display().to_string(),
                     format!("key of signer {}", name.value),
@@ -233,8 +269,8 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         }
     }
     if let Some(path) = environment.filled("SSL_CERT_FILE") {
-        grants.variable("SSL_CERT_FILE", "certificate authorities");
-        grants.read(path, "certificate authorities");
+        grants.variable("SSL_CERT_FILE", AUTHORITY);
+        grants.read(path, AUTHORITY);
     }
     logins::grant(&document.credentials, &mut grants, environment);
     grants

@@ -229,8 +229,8 @@ impl Images {
             reference.digest = Some(lock.digest(name, &entry.reference.to_string())?);
         }
         let world = &context.world;
-        let resolved = world
-            .registries
+        let resolved = context
+            .registries()
             .resolve_beside(&reference, &entry.rule, &world.cache)
             .await?;
         context.events.emit(Detail::ImageResolved {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::grants::Grants;
 use super::task::{Task, Tasks};
@@ -212,6 +212,10 @@ async fn rehearse(
     if !selected {
         return (step, BTreeMap::new());
     }
+    let context = &Context {
+        deadline: Instant::now().checked_add(task.timeout),
+        ..context.clone()
+    };
     match timeout(task.timeout, task.action.rehearse(context)).await {
         Ok(Ok(rehearsal)) => {
             step.lines = rehearsal.lines;

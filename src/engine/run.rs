@@ -206,15 +206,16 @@ fn skip(task: &Task, reason: &str, context: &Context) {
 
 /// Runs a task with its retries and its timeout, unless it is cancelled.
 async fn attempt_all(task: &Task, context: &Context) -> StepOutcome {
+    let began = Instant::now();
     let context = Context {
         events: context.events.of_step(&task.id),
+        deadline: began.checked_add(task.timeout),
         ..context.clone()
     };
     context.events.emit(Detail::StepStarted {
         verb: task.action.verb().to_owned(),
         name: task.name.clone(),
     });
-    let began = Instant::now();
     let mut last = None;
     let result = tokio::select! {
         biased;

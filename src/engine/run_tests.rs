@@ -131,6 +131,7 @@ fn context() -> (Context, Lines) {
         events,
         cancel: Cancel::new(),
         world: Arc::new(world),
+        deadline: None,
     };
     (context, lines)
 }

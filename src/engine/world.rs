@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::Cancel;
 use super::image::Images;
 use crate::cache::Cache;
@@ -26,6 +28,19 @@ pub struct Context {
     pub cancel: Cancel,
     /// What the run has, and what it knows so far.
     pub world: Arc<World>,
+    /// When the step's time is over, where it has a bound.
+    pub deadline: Option<Instant>,
+}
+
+impl Context {
+    /// Returns the client of every registry, which waits for none past the step's time.
+    #[must_use]
+    pub fn registries(&self) -> oci::Client {
+        match self.deadline {
+            Some(deadline) => self.world.registries.until(deadline),
+            None => self.world.registries.clone(),
+        }
+    }
 }
 
 /// What a run has, and what it knows so far.

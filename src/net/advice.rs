@@ -1,5 +1,6 @@
 //! What helps against an error of the network, and its facts for reports.
 
+use super::egress::line_to_add;
 use super::error::{Error, Phase, name_list, seconds};
 use crate::failure::{Explain, Fact};
 
@@ -46,7 +47,9 @@ impl Error {
                     "check the spelling of `{host}`, and that this machine's name servers know it"
                 )
             }
-            Self::NotGranted { host, port } => format!("add the grant `{host}:{port}`"),
+            Self::NotGranted { host, port } => line_to_add(host, *port),
+            // Whoever grants a host by hand may mean one of an inner network.
+            Self::NotPublic { endpoint } => line_to_add(&endpoint.host, endpoint.port),
             Self::NotPermitted { endpoint, .. } => format!(
                 "let the sandbox or the firewall of this machine allow {}:{}; a component needs it granted by its runtime",
                 endpoint.host, endpoint.port

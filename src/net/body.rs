@@ -56,6 +56,11 @@ impl Body {
         self.received
     }
 
+    /// Sets the most time between two parts from now on.
+    pub fn set_idle_timeout(&mut self, timeout: Duration) {
+        self.idle_timeout = timeout;
+    }
+
     /// Returns the next part, or nothing at the end; parts are as they arrive, never empty, and
     /// never decompressed.
     ///

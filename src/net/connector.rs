@@ -16,9 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::TcpConnection;
 use super::dns;
+use super::egress::{Opened as FromEgress, Secured, Want, Way};
 use super::error::{Endpoint, Error, Phase};
 use super::grants::Grants;
+use super::relayed;
 use super::stream::{Facts, FirstBytes, Stream, Tcp, Transport};
 use super::tls::Tls;
 
@@ -36,6 +39,8 @@ struct Shared {
     grants: Grants,
     tls: Tls,
     timeout: Duration,
+    /// Where a component has its connections made.
+    egress: Option<Way>,
 }
 
 /// A TCP connection and how long its parts took.
@@ -47,48 +52,37 @@ pub(super) struct Opened {
 }
 
 impl Connector {
-    pub(super) fn new(grants: Grants, tls: Tls, timeout: Duration) -> Self {
+    pub(super) fn new(grants: Grants, tls: Tls, timeout: Duration, egress: Option<Way>) -> Self {
         Self(Arc::new(Shared {
             grants,
             tls,
             timeout,
+            egress,
         }))
     }
 
-    /// Opens a TCP connection within the time, the look-up of the name included.
-    pub(super) async fn open(&self, host: &str, port: u16, time: Limit) -> Result<Opened, Error> {
+    /// Opens a TCP connection and closes it.
+    pub(super) async fn probe(
+        &self,
+        host: &str,
+        port: u16,
+        time: Limit,
+    ) -> Result<TcpConnection, Error> {
         let endpoint = Endpoint::new(host, port);
-        if !self.0.grants.allow(&endpoint.host, port) {
-            return Err(Error::NotGranted {
-                host: endpoint.host,
-                port,
+        self.check(&endpoint)?;
+        if let Some(way) = &self.0.egress {
+            let (_, opened) = relayed::open(way, &endpoint, Want::Probe, time).await?;
+            return Ok(TcpConnection {
+                remote: opened.remote,
+                dns: opened.dns_us.map(Duration::from_micros),
+                tcp: Duration::from_micros(opened.tcp_us),
             });
         }
-        let (addresses, dns) = resolve(&endpoint, time).await?;
-        let begun = Instant::now();
-        let connected = timeout_at(time.end, race(&addresses, STAGGER, TcpStream::connect)).await;
-        let stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(failures)) => {
-                return Err(connect_error(
-                    endpoint.at(addresses.first().copied()),
-                    &failures,
-                ));
-            }
-            Err(_) => {
-                return Err(time.error(endpoint.at(addresses.first().copied()), Phase::Connect));
-            }
-        };
-        let tcp = begun.elapsed();
-        // Requests are small and written whole: waiting for more to send only adds latency. A
-        // system that knows no such option does no harm.
-        let _ = stream.set_nodelay(true);
-        let endpoint = endpoint.at(stream.peer_addr().ok());
-        Ok(Opened {
-            stream,
-            endpoint,
-            dns,
-            tcp,
+        let opened = dial(endpoint, time).await?;
+        Ok(TcpConnection {
+            remote: opened.endpoint.address,
+            dns: opened.dns,
+            tcp: opened.tcp,
         })
     }
 
@@ -96,7 +90,36 @@ impl Connector {
         let secure = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let opened = self.open(host, port, time).await?;
+        let endpoint = Endpoint::new(host, port);
+        self.check(&endpoint)?;
+        let stream = match &self.0.egress {
+            Some(way) => through(way, endpoint, secure, time).await?,
+            None => {
+                let opened = dial(endpoint, time).await?;
+                self.speak(opened, secure, time).await?
+            }
+        };
+        Ok(TokioIo::new(stream))
+    }
+
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let Endpoint { host, port, .. } = endpoint;
+        if self.0.grants.allow(host, *port) {
+            return Ok(());
+        }
+        Err(Error::NotGranted {
+            host: host.clone(),
+            port: *port,
+        })
+    }
+
+    /// Does what is to be done before HTTP is spoken over a connection.
+    pub(super) async fn speak(
+        &self,
+        opened: Opened,
+        secure: bool,
+        time: Limit,
+    ) -> Result<Stream, Error> {
         let first_bytes = FirstBytes::default();
         let tcp = Tcp::new(opened.stream, first_bytes.clone());
         let (transport, tls) = if secure {
@@ -113,11 +136,72 @@ impl Connector {
             (Transport::Plain(tcp), None)
         };
         let facts = Facts::new(opened.endpoint, opened.dns, opened.tcp, tls, first_bytes);
-        Ok(TokioIo::new(Stream {
+        Ok(Stream {
             transport,
             facts: Arc::new(facts),
-        }))
+        })
     }
+}
+
+/// Has the launcher open a connection and speak TLS over it.
+async fn through(
+    way: &Way,
+    endpoint: Box<Endpoint>,
+    tls: bool,
+    time: Limit,
+) -> Result<Stream, Error> {
+    let (relayed, opened) = relayed::open(way, &endpoint, Want::Http { tls }, time).await?;
+    let FromEgress {
+        remote,
+        dns_us,
+        tcp_us,
+        tls,
+    } = opened;
+    let facts = Facts::new(
+        endpoint.at(remote),
+        dns_us.map(Duration::from_micros),
+        Duration::from_micros(tcp_us),
+        tls.map(Secured::facts),
+        relayed.first_bytes(),
+    );
+    Ok(Stream {
+        transport: Transport::Relayed(Box::new(relayed)),
+        facts: Arc::new(facts),
+    })
+}
+
+/// Opens a TCP connection within the time, the look-up of the name included.
+async fn dial(endpoint: Box<Endpoint>, time: Limit) -> Result<Opened, Error> {
+    let (addresses, dns) = resolve(&endpoint, time).await?;
+    dial_at(endpoint, &addresses, dns, time).await
+}
+
+/// Opens a TCP connection to one of these addresses.
+pub(super) async fn dial_at(
+    endpoint: Box<Endpoint>,
+    addresses: &[SocketAddr],
+    dns: Option<Duration>,
+    time: Limit,
+) -> Result<Opened, Error> {
+    let begun = Instant::now();
+    let connected = timeout_at(time.end, race(addresses, STAGGER, TcpStream::connect)).await;
+    let first = addresses.first().copied();
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(failures)) => return Err(connect_error(endpoint.at(first), &failures)),
+        Err(_) => return Err(time.error(endpoint.at(first), Phase::Connect)),
+    };
+    let tcp = begun.elapsed();
+    // Requests are small and written whole: waiting for more to send only adds latency. A
+    // system that knows no such option does no harm.
+    let _ = stream.set_nodelay(true);
+    let endpoint = endpoint.at(stream.peer_addr().ok());
+    Ok(Opened {
+        stream,
+        endpoint,
+        dns,
+        tcp,
+    })
 }
 
 impl fmt::Debug for Connector {
@@ -146,18 +230,28 @@ impl tower_service::Service<Uri> for Connector {
 }
 
 /// A time limit and the moment it is over.
-#[derive(Clone, Copy)]
-pub(super) struct Limit {
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
     after: Duration,
     end: Instant,
 }
 
 impl Limit {
-    pub(super) fn starting_now(after: Duration) -> Self {
+    /// Returns a limit that runs from now on.
+    #[must_use]
+    pub fn starting_now(after: Duration) -> Self {
         Self {
             after,
             end: Instant::now() + after,
         }
+    }
+
+    pub(super) const fn after(self) -> Duration {
+        self.after
+    }
+
+    pub(super) const fn end(self) -> Instant {
+        self.end
     }
 
     fn error(self, endpoint: Box<Endpoint>, phase: Phase) -> Error {
@@ -172,7 +266,7 @@ impl Limit {
 /// How long an address has for itself before the next is tried beside it (RFC 8305 says 250 ms).
 const STAGGER: Duration = Duration::from_millis(300);
 
-async fn resolve(
+pub(super) async fn resolve(
     endpoint: &Endpoint,
     time: Limit,
 ) -> Result<(Vec<SocketAddr>, Option<Duration>), Error> {

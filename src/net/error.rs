@@ -4,11 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A failed request, connection or body, with the facts that explain it.
 ///
 /// [`hint`](Self::hint) says what to change, [`phase`](Self::phase) how far it came. No variant
 /// holds a header, a body, or a URL that has not gone through [`redact`](crate::net::redact).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Error {
     /// The body broke off before its end.
@@ -149,6 +152,22 @@ pub enum Error {
         port: u16,
     },
 
+    /// The name leads to an address that is not a public one, and is not granted such addresses.
+    #[error("{endpoint} is at an address that is not a public one")]
+    NotPublic {
+        /// Who; its address is the first that was found.
+        endpoint: Box<Endpoint>,
+    },
+
+    /// The launcher's egress does not do what was asked of it; nothing of it reached the peer.
+    #[error("the sandbox passes nothing on to {endpoint}: {detail}")]
+    NotRelayed {
+        /// Who.
+        endpoint: Box<Endpoint>,
+        /// Why not.
+        detail: String,
+    },
+
     /// The peer answered the TLS greeting with something that is no TLS.
     #[error("{endpoint} does not speak TLS: it answered {found}")]
     NotTls {
@@ -231,7 +250,7 @@ impl Error {
             Self::InvalidAuthority { .. }
             | Self::InvalidRequest { .. }
             | Self::NotGranted { .. } => return None,
-            Self::NameNotFound { .. } => Phase::Resolve,
+            Self::NameNotFound { .. } | Self::NotPublic { .. } => Phase::Resolve,
             Self::Connect { .. } | Self::NotPermitted { .. } | Self::Refused { .. } => {
                 Phase::Connect
             }
@@ -244,6 +263,7 @@ impl Error {
             | Self::Tls { .. } => Phase::Tls,
             Self::Protocol { .. } | Self::ServerSpeaksTls { .. } => Phase::FirstByte,
             Self::BodyInterrupted { .. } | Self::BodyTooLarge { .. } => Phase::Body,
+            Self::NotRelayed { .. } => Phase::Send,
             Self::Closed { phase, .. } | Self::Timeout { phase, .. } => *phase,
         })
     }
@@ -260,6 +280,8 @@ impl Error {
             | Self::Closed { endpoint, .. }
             | Self::Connect { endpoint, .. }
             | Self::NotPermitted { endpoint, .. }
+            | Self::NotPublic { endpoint }
+            | Self::NotRelayed { endpoint, .. }
             | Self::NotTls { endpoint, .. }
             | Self::Protocol { endpoint, .. }
             | Self::Refused { endpoint }
@@ -277,7 +299,7 @@ impl Error {
 }
 
 /// A host and port, and the address behind them once known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// The name or literal address as it stands in the URL, without brackets.
     pub host: String,
@@ -322,7 +344,8 @@ impl fmt::Display for Endpoint {
 }
 
 /// A part of a request's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Asking for the addresses of the name.
     Resolve,

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,13 @@ pub struct Request {
     pub timeouts: Timeouts,
     /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
     pub secret_path: bool,
+    /// Hears that the request has a connection, and where that leads: from then on it waits for
+    /// the peer.
+    pub on_connection: Option<OnConnection>,
 }
+
+/// A listener for the connection of a request.
+pub type OnConnection = Arc<dyn Fn(Option<SocketAddr>) + Send + Sync>;
 
 impl Request {
     /// Returns a request without headers and body.
@@ -46,6 +53,7 @@ impl Request {
             body: Bytes::new(),
             timeouts: Timeouts::default(),
             secret_path: false,
+            on_connection: None,
         }
     }
 
@@ -263,7 +271,11 @@ pub(super) fn send_error(
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    causes(error).find_map(|error| error.downcast_ref())
+    causes(error).find_map(|error| {
+        // An input/output error hides the one that it was made of from the chain of causes.
+        let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+        error.downcast_ref().or_else(inner)
+    })
 }
 
 /// Returns the words of the innermost cause, which are the ones that say something.

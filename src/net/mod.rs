@@ -2,19 +2,23 @@
 //!
 //! One [`Client`] serves the run. It follows no redirect, retries nothing (but a request that a
 //! closed pooled connection never took), decompresses nothing, and adds no credentials: each of
-//! these is its caller's policy. Native and WASI differ in `dns` and `roots` alone.
+//! these is its caller's policy. Native and WASI differ in `dns` and `roots` alone; a component under
+//! a launcher reaches hosts through its [`egress`].
 
 mod advice;
 mod body;
 mod connector;
+mod dial;
 #[cfg_attr(target_family = "wasm", path = "dns_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "dns_native.rs")]
 mod dns;
+pub mod egress;
 mod error;
 mod grants;
 mod log;
 mod message;
 mod redact;
+mod relayed;
 #[cfg_attr(target_family = "wasm", path = "roots_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "roots_native.rs")]
 mod roots;
@@ -38,11 +42,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep};
 
 pub use self::body::Body;
-use self::connector::{CONNECT_TIMEOUT, Connector, Limit};
+pub use self::connector::Limit;
+use self::connector::{CONNECT_TIMEOUT, Connector};
+pub use self::dial::{Connection, Dialer, LookedUp};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
-pub use self::message::{Request, Response, Timeouts, Timing};
+pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
 pub use self::redact::{redact, redact_path};
 use self::stream::Facts;
 use self::tls::Tls;
@@ -70,7 +76,7 @@ impl Client {
     /// A certificate authority that can't be used.
     pub fn new(config: Config) -> Result<Self, Error> {
         let tls = Tls::new(&config.ca, config.system_roots)?;
-        let connector = Connector::new(config.grants, tls, config.connect_timeout);
+        let connector = Connector::new(config.grants, tls, config.connect_timeout, config.egress);
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -111,16 +117,14 @@ impl Client {
         port: u16,
         timeout: Duration,
     ) -> Result<TcpConnection, Error> {
-        let opened = self
-            .0
-            .connector
-            .open(host, port, Limit::starting_now(timeout))
-            .await?;
-        Ok(TcpConnection {
-            remote: opened.endpoint.address,
-            dns: opened.dns,
-            tcp: opened.tcp,
-        })
+        let limit = Limit::starting_now(timeout);
+        self.0.connector.probe(host, port, limit).await
+    }
+
+    /// Returns what opens connections as this client does, on behalf of somebody else.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        Dialer::new(self.0.connector.clone())
     }
 
     /// Returns the log of this client's requests.
@@ -131,7 +135,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        request: Request,
+        mut request: Request,
         url: String,
         entry: &log::Entry,
     ) -> Result<Response, Error> {
@@ -141,6 +145,7 @@ impl Client {
         let idle_timeout = timeouts.idle.unwrap_or(self.0.idle_timeout);
         let endpoint = request.endpoint();
         let with_body = !request.body.is_empty();
+        let on_connection = request.on_connection.take();
         let mut request = request.into_http(&url)?;
         request
             .headers_mut()
@@ -161,6 +166,10 @@ impl Client {
                     connected = true;
                     sent = Instant::now();
                     late.as_mut().reset(sent + first_byte_timeout);
+                    if let Some(tell) = &on_connection {
+                        let facts = facts_of(connection.connection_metadata().as_ref());
+                        tell(facts.and_then(|facts| facts.endpoint.address));
+                    }
                 }
                 answer = &mut answer => break answer,
                 () = &mut late, if connected => {
@@ -225,6 +234,9 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Where the client may go.
     pub grants: Grants,
+    /// Who makes the connections, if the client may make none itself: a component's launcher, which
+    /// then also decides whom to trust.
+    pub egress: Option<egress::Way>,
 }
 
 impl Default for Config {
@@ -237,6 +249,7 @@ impl Default for Config {
             first_byte_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             grants: Grants::unrestricted(),
+            egress: None,
         }
     }
 }
@@ -265,7 +278,7 @@ pub struct TcpConnection {
 /// a request rarely meets one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-const IDLE_CONNECTIONS_PER_HOST: usize = 16;
+const IDLE_CONNECTIONS_PER_HOST: usize = 32;
 
 async fn wait_for(connection: &mut CaptureConnection) {
     drop(connection.wait_for_connection_metadata().await);

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::error::Endpoint;
+use super::relayed::Relayed;
 use super::tls::TlsInfo;
 
 /// What hyper reads from and writes to.
@@ -104,7 +105,11 @@ impl FirstBytes {
         matches!(self.bytes(), [0x14..=0x17, 0x03, ..])
     }
 
-    fn keep(&self, bytes: &[u8]) {
+    /// Keeps the beginning of the first bytes that it is given.
+    pub(super) fn keep(&self, bytes: &[u8]) {
+        if self.0.get().is_some() {
+            return;
+        }
         let kept = bytes.get(..Self::KEPT).unwrap_or(bytes);
         let _ = self.0.set(kept.into());
     }
@@ -112,6 +117,8 @@ impl FirstBytes {
 
 pub(super) enum Transport {
     Plain(Tcp),
+    /// Through the egress of a launcher, which does the rest.
+    Relayed(Box<Relayed>),
     Tls(Box<TlsStream<Tcp>>),
 }
 
@@ -129,6 +136,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Transport::Relayed(relayed) => Pin::new(relayed).poll_read(context, buffer),
             Transport::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         }
     }
@@ -142,6 +150,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Transport::Relayed(relayed) => Pin::new(relayed).poll_write(context, bytes),
             Transport::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
         }
     }
@@ -153,6 +162,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
+            Transport::Relayed(relayed) => Pin::new(relayed).poll_write_vectored(context, slices),
             Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
         }
     }
@@ -160,6 +170,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match &self.transport {
             Transport::Plain(tcp) => tcp.is_write_vectored(),
+            Transport::Relayed(relayed) => relayed.is_write_vectored(),
             Transport::Tls(tls) => tls.is_write_vectored(),
         }
     }
@@ -167,6 +178,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Transport::Relayed(relayed) => Pin::new(relayed).poll_flush(context),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(context),
         }
     }
@@ -174,6 +186,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Transport::Relayed(relayed) => Pin::new(relayed).poll_shutdown(context),
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }

@@ -385,7 +385,10 @@ async fn what_is_not_granted_is_refused_before_it_is_resolved() {
     assert_eq!((host.as_str(), *port), ("localhost", address.port()));
     assert_eq!(
         error.hint().unwrap(),
-        format!("add the grant `localhost:{}`", address.port())
+        format!(
+            "to allow it, add `--allow-host localhost:{}`",
+            address.port()
+        )
     );
     let error = client
         .connect_tcp("::1", address.port(), Duration::from_secs(1))

@@ -1,11 +1,16 @@
 //! An answer to a request, and its body within bounds.
 
-use bytes::Bytes;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::LOCATION;
+use tokio::time::timeout;
 
 use super::challenge::Challenge;
 use super::error::{Error, ErrorKind};
+use super::hedge::Pulse;
+use super::traffic::Slot;
 use crate::net;
 
 /// An answer, and who gave it.
@@ -16,8 +21,14 @@ pub(super) struct Answer {
     pub(super) host: String,
     /// The redacted URL that was asked in the end.
     pub(super) url: String,
+    /// What was asked for, in words.
+    pub(super) what: String,
+    /// Whether a redirect led there.
+    pub(super) redirected: bool,
     /// Whether that is another origin than the one that was asked first.
     pub(super) elsewhere: bool,
+    /// Held until the body was read or is dropped.
+    pub(super) _slot: Option<Slot>,
 }
 
 impl Answer {
@@ -38,41 +49,55 @@ impl Answer {
 
     /// Returns the next part of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.response.body.chunk().await.map_err(|source| {
-            ErrorKind::Unreachable {
-                host: self.host.clone(),
-                source,
-            }
-            .into()
+        let part = self.response.body.chunk().await;
+        part.map_err(|source| {
+            let host = self.host.clone();
+            Error::from(ErrorKind::Unreachable { host, source })
+                .about(&self.what)
+                .at_offset(self.response.body.received())
         })
     }
 
-    /// Returns the whole body.
-    pub(super) async fn bytes(self, limit: usize, what: &str) -> Result<Bytes, Error> {
-        let host = self.host;
-        self.response.body.bytes(limit).await.map_err(|source| {
-            match source {
-                net::Error::BodyTooLarge { limit, .. } => ErrorKind::TooLarge {
-                    what: what.to_owned(),
-                    limit,
-                },
-                source => ErrorKind::Unreachable { host, source },
+    /// Returns the whole body; each part of it is a beat.
+    pub(super) async fn bytes(
+        mut self,
+        limit: usize,
+        what: &str,
+        pulse: &Pulse,
+    ) -> Result<Bytes, Error> {
+        let too_large = || ErrorKind::TooLarge {
+            what: what.to_owned(),
+            limit: limit as u64,
+        };
+        let announced = self.response.body.expected();
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_large().into());
+        }
+        let mut all = BytesMut::new();
+        while let Some(part) = self.chunk().await? {
+            pulse.beat();
+            if part.len() > limit - all.len() {
+                return Err(too_large().into());
             }
-            .into()
-        })
+            all.extend_from_slice(&part);
+        }
+        Ok(all.freeze())
     }
 
-    /// Returns the beginning of the body, or nothing if it does not come: for errors, where the
-    /// status says enough.
+    /// Returns the beginning of the body, or nothing if it does not come soon: for errors, where
+    /// the status says enough.
     pub(super) async fn text(mut self, limit: usize) -> Vec<u8> {
         let mut text = Vec::new();
-        while let Ok(Some(part)) = self.response.body.chunk().await {
-            let room = limit - text.len();
-            text.extend_from_slice(&part[..part.len().min(room)]);
-            if part.len() > room {
-                break;
+        let read = async {
+            while let Ok(Some(part)) = self.response.body.chunk().await {
+                let room = limit - text.len();
+                text.extend_from_slice(&part[..part.len().min(room)]);
+                if part.len() > room {
+                    break;
+                }
             }
-        }
+        };
+        let _ = timeout(TEXT_WITHIN, read).await;
         text
     }
 
@@ -84,3 +109,5 @@ impl Answer {
         Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
     }
 }
+
+const TEXT_WITHIN: Duration = Duration::from_secs(5);

@@ -61,6 +61,12 @@ impl AuthFile {
         matches!(login, Some(Ok(Some(_))))
     }
 
+    /// Says whether it has logins for some repositories of a host only.
+    pub(super) fn distinguishes(&self, host: &str) -> bool {
+        let mut keys = self.config.auths.keys();
+        keys.any(|key| !key.path.is_empty() && matches_host(&key.host, host))
+    }
+
     pub(super) async fn lookup(&self, host: &str, path: Option<&str>) -> Lookup {
         let mut warnings = Vec::new();
         if let Some((helper, _)) = self.helper(host) {

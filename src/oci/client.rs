@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::config::Config;
 use super::credentials::Need;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind, Login};
 use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
+use super::part::{check_length, refuse_encoding};
 use super::reference::is_tag;
-use super::transport::{Attempts, Call, Config, Transport};
-use super::{Digest, Repository};
+use super::transport::{Attempts, Call, Transport};
+use super::{Digest, Quota, Repository};
 use crate::net;
 
 /// A client for all registries of a run; clones share connections and tokens.
@@ -59,6 +62,21 @@ impl Client {
         Self {
             transport: Transport::new(config),
         }
+    }
+
+    /// Returns the same client for a caller that has no use for an answer after `deadline`: what
+    /// would have to wait longer fails at once, with the time at which it could be tried again.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            transport: self.transport.until(deadline),
+        }
+    }
+
+    /// Returns how many requests each host still allows, by host and port, as far as they said.
+    #[must_use]
+    pub fn quotas(&self) -> BTreeMap<String, Quota> {
+        self.transport.quotas()
     }
 
     /// Returns the log of every request that was sent.
@@ -236,19 +254,8 @@ impl Client {
     }
 
     /// Sends the request for a blob once.
-    pub(crate) async fn blob_once(
-        &self,
-        repository: &Repository,
-        blob: &Descriptor,
-    ) -> Result<Blob, Error> {
-        if blob.is_foreign() {
-            let hosts = blob.urls.iter().take(5).map(|url| host_only(url)).collect();
-            return Err(ErrorKind::ForeignLayer {
-                digest: blob.digest,
-                hosts,
-            }
-            .into());
-        }
+    async fn blob_once(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
+        blob.refuse_foreign()?;
         let call = self.call(
             Method::GET,
             repository,
@@ -257,17 +264,8 @@ impl Client {
             format!("blob {} of {}", blob.digest, repository.path),
         )?;
         let answer = self.transport.attempt(&call).await?;
-        if let Some(announced) = answer.response.body.expected()
-            && announced != blob.size
-        {
-            return Err(ErrorKind::SizeMismatch {
-                host: answer.host,
-                digest: blob.digest,
-                expected: blob.size,
-                found: announced,
-            }
-            .into());
-        }
+        refuse_encoding(&answer)?;
+        check_length(&answer, blob)?;
         Ok(Blob {
             answer,
             digest: blob.digest,
@@ -275,15 +273,6 @@ impl Client {
             received: 0,
             hasher: Some(Hasher::new()),
         })
-    }
-
-    /// Waits before the next attempt, or gives the error back if there is none.
-    pub(crate) async fn pause(
-        &self,
-        attempts: &mut BlobAttempts,
-        error: Error,
-    ) -> Result<(), Error> {
-        self.transport.pause(&mut attempts.0, error).await
     }
 
     fn manifest_call(
@@ -339,15 +328,12 @@ impl Client {
             method,
             url,
             accept,
+            range: None,
             scope: format!("repository:{}:pull", repository.path),
             what,
         })
     }
 }
-
-/// Counts the attempts at one blob.
-#[derive(Default)]
-pub(crate) struct BlobAttempts(Attempts);
 
 /// A blob that arrives; drop it to stop the transfer.
 #[derive(Debug)]
@@ -356,7 +342,7 @@ pub struct Blob {
     digest: Digest,
     size: u64,
     received: u64,
-    /// Gone once the end was checked, or if the receiver hashes for itself.
+    /// Gone once the end was checked.
     hasher: Option<Hasher>,
 }
 
@@ -381,7 +367,13 @@ impl Blob {
             return Err(self.wrong_size());
         }
         match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.digest => Err(self.wrong_digest(found)),
+            Some(found) if found != self.digest => Err(ErrorKind::DigestMismatch {
+                host: self.answer.host.clone(),
+                expected: self.digest,
+                found,
+                bytes: self.received,
+            }
+            .into()),
             _ => Ok(None),
         }
     }
@@ -390,23 +382,6 @@ impl Blob {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.answer.host
-    }
-
-    /// Leaves hashing to the receiver, who hashes what it writes.
-    pub(crate) fn unhashed(mut self) -> Self {
-        self.hasher = None;
-        self
-    }
-
-    /// Makes the error of a receiver that hashed for itself.
-    pub(crate) fn wrong_digest(&self, found: Digest) -> Error {
-        ErrorKind::DigestMismatch {
-            host: self.answer.host.clone(),
-            expected: self.digest,
-            found,
-            bytes: self.received,
-        }
-        .into()
     }
 
     fn wrong_size(&self) -> Error {
@@ -430,12 +405,4 @@ pub(super) fn absent_as_none<T>(result: Result<T, Error>) -> Result<Option<T>, E
 
 fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Returns the host of a URL in a manifest, which may hold anything.
-fn host_only(url: &str) -> String {
-    url::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_else(|| "an unreadable address".into())
 }

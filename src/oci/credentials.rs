@@ -292,6 +292,16 @@ impl Credentials {
         needs
     }
 
+    /// Says whether the logins of a registry are not the same for all of its repositories.
+    pub(super) fn distinguishes(&self, registry: &str) -> bool {
+        let host = canonical(registry);
+        let given = self.0.given.contains_key(&host);
+        let mut sources = self.0.sources.iter();
+        !given
+            && sources
+                .any(|source| matches!(source, Source::File(file) if file.distinguishes(&host)))
+    }
+
     /// Returns the credential for a registry host, or for one repository of it.
     pub async fn lookup(&self, registry: &str, path: Option<&str>) -> Lookup {
         let host = canonical(registry);

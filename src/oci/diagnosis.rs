@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::delay::delay_in_words;
 use super::error::{Error, ErrorKind, Login};
 
 /// What a registry says in the body of an error (distribution spec, "Error Codes").
@@ -16,14 +17,20 @@ pub(super) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Reads an error body; anything but the spec's JSON says nothing, save that TLS was expected.
+    /// Reads an error body: the spec's JSON, or the XML of storage services. Anything else says
+    /// nothing, save that TLS was expected or that there were too many requests.
     pub(super) fn of(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
-            let body = String::from_utf8_lossy(body).to_ascii_lowercase();
-            let expects = EXPECTS_TLS.iter().find(|words| body.contains(*words));
+            let body = String::from_utf8_lossy(body);
+            let lower = body.to_ascii_lowercase();
+            let expects = EXPECTS_TLS.iter().find(|words| lower.contains(*words));
+            let limit = || body.lines().find(|line| limits(None, Some(line)));
+            let said = element(&body, "Message").or_else(limit);
             return Self {
-                code: None,
-                message: expects.map(|words| (*words).to_owned()),
+                code: element(&body, "Code").and_then(printable),
+                message: expects
+                    .map(|words| (*words).to_owned())
+                    .or_else(|| said.and_then(printable)),
             };
         };
         let first = &value["errors"][0];
@@ -61,12 +68,16 @@ impl Diagnosis {
         let Self { code, message } = self;
         let message = message.or_else(|| code.clone());
         match status.as_u16() {
-            401 | 403 if limits(code.as_deref(), message.as_deref()) => ErrorKind::RateLimited {
-                host,
-                url,
-                retry_after,
-                message,
-            },
+            429 | 401 | 403
+                if status.as_u16() == 429 || limits(code.as_deref(), message.as_deref()) =>
+            {
+                ErrorKind::RateLimited {
+                    retry_after: retry_after.or_else(|| delay_in_words(message.as_deref()?)),
+                    host,
+                    url,
+                    message,
+                }
+            }
             403 | 401 => ErrorKind::Denied {
                 host,
                 url,
@@ -77,12 +88,6 @@ impl Diagnosis {
                 host,
                 what: what.to_owned(),
                 repository_unknown: code.as_deref() == Some("NAME_UNKNOWN"),
-                message,
-            },
-            429 => ErrorKind::RateLimited {
-                retry_after: retry_after.or_else(|| message.as_deref().and_then(duration_in)),
-                host,
-                url,
                 message,
             },
             status => ErrorKind::Refused {
@@ -109,32 +114,28 @@ pub(super) fn expects_tls(message: Option<&str>) -> bool {
     message.is_some_and(|message| EXPECTS_TLS.contains(&message))
 }
 
+/// What registries call it, in lower case.
+const LIMITS: [&str; 4] = [
+    "rate limit",
+    "ratelimit",
+    "toomanyrequests",
+    "too many requests",
+];
+
 /// GitHub answers 403 when its secondary rate limit is hit.
 fn limits(code: Option<&str>, message: Option<&str>) -> bool {
     code == Some("TOOMANYREQUESTS")
-        || message.is_some_and(|text| text.to_ascii_lowercase().contains("rate limit"))
+        || message.is_some_and(|text| {
+            let text = text.to_ascii_lowercase();
+            LIMITS.iter().any(|words| text.contains(words))
+        })
 }
 
-/// Finds the delay that GHCR puts into words: `retry-after: 333.939671ms`, in Go's notation.
-fn duration_in(message: &str) -> Option<Duration> {
-    let lower = message.to_ascii_lowercase();
-    let text = lower.split("retry-after:").nth(1)?.trim_start();
-    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let number: f64 = text[..number_end].parse().ok()?;
-    let unit: String = text[number_end..]
-        .chars()
-        .take_while(|c| c.is_alphabetic())
-        .collect();
-    let scale = match unit.as_str() {
-        "ns" => 1e-9,
-        "us" | "µs" | "μs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number * scale).ok()
+/// Returns the text of an element in the small XML of a storage service.
+fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once("</")?;
+    (!text.contains('<')).then_some(text)
 }
 
 fn printable(text: &str) -> Option<String> {
@@ -202,9 +203,32 @@ mod tests {
         );
         assert!(matches!(github.kind(), ErrorKind::RateLimited { .. }));
         assert!(matches!(of(403, "{}").kind(), ErrorKind::Denied { .. }));
-        assert_eq!(duration_in("retry-after: 2s"), Some(Duration::from_secs(2)));
-        assert_eq!(duration_in("retry-after: -2s"), None);
-        assert_eq!(duration_in("retry-after: 1e999h"), None);
+        let plain = of(429, "toomanyrequests: retry-after: 1m0.5s\n");
+        assert_eq!(plain.retry_after(), Some(Duration::from_millis(60_500)));
+        let page = of(403, "<p>\nYou have exceeded a secondary rate limit.\n</p>");
+        assert!(matches!(page.kind(), ErrorKind::RateLimited { .. }));
+        assert_eq!(page.retry_after(), None);
+        assert!(matches!(
+            of(403, "<p>Forbidden</p>").kind(),
+            ErrorKind::Denied { .. }
+        ));
+    }
+
+    #[test]
+    fn storage_speaks_xml() {
+        let said = Diagnosis::of(
+            b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message><HostId>x</HostId></Error>",
+        );
+        assert_eq!(said.code.as_deref(), Some("AccessDenied"));
+        assert_eq!(said.message.as_deref(), Some("Request has expired"));
+        for odd in [
+            "<Code>",
+            "<Code><b></Code>",
+            "<Code></Code>",
+            "</Code><Code>",
+        ] {
+            assert_eq!(Diagnosis::of(odd.as_bytes()), Diagnosis::default(), "{odd}");
+        }
     }
 
     #[test]

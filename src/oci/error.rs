@@ -3,41 +3,114 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Digest;
-use super::diagnosis::expects_tls;
-use super::hosts::{self, Place, Role};
+use super::explain::{instead, said, wait};
+use super::hosts::{Place, Role};
 pub use super::login::Login;
 use super::manifest::ManifestError;
 use super::platform::Platform;
-use crate::failure::{Explain, Fact};
 use crate::net;
 
 /// A request to a registry that did not give what was asked for.
 ///
 /// Only [`Error::is_absence`] means that the registry says the thing is not there. Everything
 /// else leaves that open.
-#[derive(thiserror::Error)]
-#[error(transparent)]
-pub struct Error(Box<ErrorKind>);
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    attempts: u32,
+    gave_up: Option<GaveUp>,
+    retry_at: Option<Timestamp>,
+    what: Option<String>,
+    offset: Option<u64>,
+}
 
 impl Error {
     /// Returns what went wrong.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
-        &self.0
+        &self.0.kind
+    }
+
+    /// Returns how many times the request was sent and failed; 0 where nobody counted.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Returns why the request was not sent again although that might have helped.
+    #[must_use]
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.0.gave_up
+    }
+
+    /// Returns when the registry can be asked again, by its own words.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        self.0.retry_at
+    }
+
+    /// Returns the byte of the body that did not come.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+
+    /// Returns the host whose answer, or whose silence, it is.
+    pub(super) fn host(&self) -> Option<&str> {
+        match &self.0.kind {
+            ErrorKind::RateLimited { host, .. }
+            | ErrorKind::Refused { host, .. }
+            | ErrorKind::SizeMismatch { host, .. }
+            | ErrorKind::Unreachable { host, .. } => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Returns what was asked for, in words.
+    pub(super) fn what(&self) -> Option<&str> {
+        self.0.what.as_deref()
+    }
+
+    /// Says after how many attempts this was the last one, and why.
+    pub(super) fn tried(mut self, attempts: u32, gave_up: Option<GaveUp>) -> Self {
+        self.0.attempts = attempts;
+        self.0.gave_up = gave_up.or(self.0.gave_up);
+        self
+    }
+
+    /// Says when the registry can be asked again.
+    pub(super) fn again_at(mut self, at: Timestamp) -> Self {
+        self.0.retry_at = Some(at);
+        self
+    }
+
+    /// Says what was asked for, unless that is known.
+    pub(super) fn about(mut self, what: &str) -> Self {
+        self.0.what.get_or_insert_with(|| what.to_owned());
+        self
+    }
+
+    /// Says which byte of the body did not come.
+    pub(super) fn at_offset(mut self, offset: u64) -> Self {
+        self.0.offset = Some(offset);
+        self
     }
 
     /// Returns whether the registry was asked and says that the thing does not exist.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(*self.0, ErrorKind::NotFound { .. })
+        matches!(self.0.kind, ErrorKind::NotFound { .. })
     }
 
     /// Returns whether the registry could not be reached, or could not be heard to the end.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(
-            *self.0,
+            self.0.kind,
             ErrorKind::Unreachable { .. } | ErrorKind::Unlisted { .. }
         )
     }
@@ -45,10 +118,12 @@ impl Error {
     /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match &*self.0 {
+        match &self.0.kind {
             ErrorKind::Unreachable { source, .. } => source.is_retryable(),
             ErrorKind::RateLimited { .. } => true,
-            ErrorKind::Refused { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
+            ErrorKind::Refused { status, .. } => {
+                matches!(status, 408 | 425 | 499 | 500 | 502 | 503 | 504 | 520..=524)
+            }
             ErrorKind::SizeMismatch {
                 expected, found, ..
             } => found < expected,
@@ -59,7 +134,7 @@ impl Error {
     /// Returns how long the registry asks to wait before the next request.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match *self.0 {
+        match self.0.kind {
             ErrorKind::RateLimited { retry_after, .. } | ErrorKind::Refused { retry_after, .. } => {
                 retry_after
             }
@@ -70,13 +145,55 @@ impl Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self(Box::new(kind))
+        Self(Box::new(Inner {
+            kind,
+            attempts: 0,
+            gave_up: None,
+            retry_at: None,
+            what: None,
+            offset: None,
+        }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.kind.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.kind.source()
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Debug::fmt(&self.0.kind, f)
+    }
+}
+
+/// Why a request that might succeed later is not sent again now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GaveUp {
+    /// Its pauses would be longer than all pauses of a request may be.
+    Budget,
+    /// The step's time would be over before the next attempt.
+    Deadline,
+    /// It was sent as often as it may be.
+    Tries,
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Budget => {
+                "the next attempt would come too late: the pauses of a request have a bound"
+            }
+            Self::Deadline => "the next attempt would come after the end of the step's time",
+            Self::Tries => "it was sent as often as it may be",
+        })
     }
 }
 
@@ -227,6 +344,21 @@ pub enum ErrorKind {
         /// How many bytes came, or were announced.
         found: u64,
     },
+    /// The place where the registry keeps its blobs does not give one, though it was asked for a
+    /// second time and under a new address. That says nothing on whether the blob exists.
+    #[error("{host}, to which {registry} redirects, answered {status} to {url}{}", said(.message))]
+    Storage {
+        /// Who answered.
+        host: String,
+        /// Who redirected there.
+        registry: String,
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: u16,
+        /// The storage's own words.
+        message: Option<String>,
+    },
     /// More bytes than are read.
     #[error("{what} has more than the limit of {limit} bytes")]
     TooLarge {
@@ -281,270 +413,9 @@ pub enum ErrorKind {
     },
 }
 
-impl Explain for Error {
-    fn hint(&self) -> Option<String> {
-        Some(match &*self.0 {
-            ErrorKind::Denied { host, login, .. } => match login {
-                Login::Anonymous => format!("add credentials for {host} under `registries`"),
-                Login::With { .. } => "give the account read access to the repository".into(),
-            },
-            ErrorKind::DigestMismatch { .. } => {
-                "a proxy or the registry alters bytes: pull again past the proxy, and tell who runs it".into()
-            }
-            ErrorKind::ForeignLayer { .. } => {
-                "push the image again with its foreign layers, so that the registry has all of it".into()
-            }
-            ErrorKind::ForeignLogin { registry, service } => format!(
-                "if {service} is the token service of {registry}, add under `registries`: `{}`; else tell who runs {registry}",
-                hosts::line(registry, Role::Token, service)
-            ),
-            ErrorKind::Malformed { host, .. } => {
-                format!("check that {host} is a registry, and not a login page or another service")
-            }
-            ErrorKind::Manifest { source: ManifestError::Schema1, .. } => {
-                "push the image again with a current builder".into()
-            }
-            ErrorKind::Manifest { what, source: ManifestError::Malformed { .. } } => {
-                format!("look at what answers for {what}: a login page or a proxy may stand in for the registry; else push the image again")
-            }
-            ErrorKind::Manifest { .. } => "push the image again".into(),
-            ErrorKind::NoLogin { hint, .. } => hint.clone(),
-            ErrorKind::NoPlatform { available, .. } if available.is_empty() => {
-                "the index names no platform at all: push the image again".into()
-            }
-            ErrorKind::NoPlatform { available, .. } => {
-                match available.iter().find(|platform| platform.is_named()) {
-                    Some(platform) => format!("build the image for that platform, or ask for `{platform}`"),
-                    None => "build the image for that platform, or ask for none".into(),
-                }
-            }
-            ErrorKind::NotFound { repository_unknown: true, .. } => {
-                "check the repository's name; private registries say the same without a login".into()
-            }
-            ErrorKind::NotFound { .. } => "check the tag or digest, and that it was pushed".into(),
-            ErrorKind::RateLimited { host, .. } => {
-                format!("log in to {host}, use a mirror, or run again later")
-            }
-            ErrorKind::Unauthorized { registry, login, .. } => match login {
-                Login::Anonymous => format!("add credentials for {registry} under `registries`, or run `docker login {registry}`"),
-                Login::With { origin, .. } => format!("renew the credentials from {origin}"),
-            },
-            ErrorKind::Unlisted { registry, role, place, .. } => hosts::hint(registry, *role, place),
-            ErrorKind::UnsafeLogin { host, .. } => {
-                format!("let {host} name an https token service, or remove its credentials")
-            }
-            ErrorKind::Unreachable { host, source: net::Error::ServerSpeaksTls { .. } } => speaks_tls(host),
-            ErrorKind::Unreachable { host, source } => source.hint().unwrap_or_else(|| {
-                format!("run again; if it happens each time, look at the logs of {host} and of the proxies in front of it")
-            }),
-            ErrorKind::Redirect { host, .. } => {
-                format!("let whoever runs {host} redirect to an https address that this machine reaches")
-            }
-            ErrorKind::Refused { host, message, .. } if expects_tls(message.as_deref()) => speaks_tls(host),
-            ErrorKind::Refused { host, status, .. } if *status >= 500 => {
-                format!("look at the logs of {host} and of the proxies in front of it, and run again later")
-            }
-            ErrorKind::Refused { host, .. } => {
-                format!("check that {host} is a registry, and that the reference is right")
-            }
-            ErrorKind::SizeMismatch { .. } => {
-                "a proxy or the registry alters bytes: pull again past the proxy, or push the image again".into()
-            }
-            ErrorKind::TooLarge { .. } => {
-                "check that the reference names an image: what came is larger than any manifest may be".into()
-            }
-        })
-    }
-
-    fn facts(&self) -> Vec<Fact> {
-        match &*self.0 {
-            ErrorKind::Denied {
-                host, url, login, ..
-            } => {
-                vec![
-                    Fact::new("host", host),
-                    Fact::new("url", url),
-                    Fact::new("login", login),
-                ]
-            }
-            ErrorKind::DigestMismatch {
-                host,
-                expected,
-                found,
-                bytes,
-            } => vec![
-                Fact::new("host", host),
-                Fact::new("expected", expected),
-                Fact::new("found", found),
-                Fact::new("bytes", bytes),
-            ],
-            ErrorKind::ForeignLayer { digest, hosts } => {
-                vec![
-                    Fact::new("digest", digest),
-                    Fact::new("hosts", hosts.join(", ")),
-                ]
-            }
-            ErrorKind::ForeignLogin { registry, service } => vec![
-                Fact::new("registry", registry),
-                Fact::new("token service", service),
-            ],
-            ErrorKind::Malformed { host, url, .. } => {
-                vec![Fact::new("host", host), Fact::new("url", url)]
-            }
-            ErrorKind::Manifest { what, .. } => vec![Fact::new("manifest", what)],
-            ErrorKind::NoLogin { registry, .. } => vec![Fact::new("registry", registry)],
-            ErrorKind::NoPlatform {
-                reference,
-                wanted,
-                available,
-            } => vec![
-                Fact::new("image", reference),
-                Fact::new("expected", wanted),
-                Fact::new("found", list(available)),
-            ],
-            ErrorKind::NotFound { host, what, .. } => {
-                vec![Fact::new("host", host), Fact::new("asked for", what)]
-            }
-            ErrorKind::RateLimited {
-                host,
-                url,
-                retry_after,
-                ..
-            } => {
-                let mut facts = vec![Fact::new("host", host), Fact::new("url", url)];
-                facts.extend(retry_after.map(|wait| Fact::new("retry after", seconds(wait))));
-                facts
-            }
-            ErrorKind::Redirect { host, url, to, .. } => {
-                vec![
-                    Fact::new("host", host),
-                    Fact::new("url", url),
-                    Fact::new("to", to),
-                ]
-            }
-            ErrorKind::Refused {
-                host,
-                url,
-                status,
-                code,
-                ..
-            } => {
-                let mut facts = vec![
-                    Fact::new("host", host),
-                    Fact::new("url", url),
-                    Fact::new("status", status),
-                ];
-                facts.extend(code.as_ref().map(|code| Fact::new("code", code)));
-                facts
-            }
-            ErrorKind::SizeMismatch {
-                host,
-                digest,
-                expected,
-                found,
-            } => vec![
-                Fact::new("host", host),
-                Fact::new("digest", digest),
-                Fact::new("expected", expected),
-                Fact::new("found", found),
-            ],
-            ErrorKind::TooLarge { what, limit } => {
-                vec![Fact::new("asked for", what), Fact::new("limit", limit)]
-            }
-            ErrorKind::Unauthorized {
-                asker,
-                registry,
-                scope,
-                login,
-                ..
-            } => vec![
-                Fact::new("asked by", asker),
-                Fact::new("registry", registry),
-                Fact::new("scope", scope),
-                Fact::new("login", login),
-            ],
-            ErrorKind::Unlisted {
-                registry,
-                role,
-                place,
-                ..
-            } => vec![
-                Fact::new("registry", registry),
-                Fact::new("host", place.host()),
-                Fact::new("port", place.port()),
-                Fact::new("line to add", hosts::line(registry, *role, place)),
-            ],
-            ErrorKind::UnsafeLogin { host, .. } => vec![Fact::new("host", host)],
-            ErrorKind::Unreachable { host, source } => {
-                let mut facts = vec![Fact::new("host", host)];
-                facts.extend(source.phase().map(|phase| Fact::new("phase", phase.name())));
-                facts.extend(address(source).map(|address| Fact::new("address", address)));
-                facts
-            }
-        }
-    }
-}
-
-fn address(error: &net::Error) -> Option<std::net::SocketAddr> {
-    match error {
-        net::Error::BodyInterrupted { endpoint, .. }
-        | net::Error::Closed { endpoint, .. }
-        | net::Error::Connect { endpoint, .. }
-        | net::Error::Protocol { endpoint, .. }
-        | net::Error::Refused { endpoint }
-        | net::Error::Timeout { endpoint, .. }
-        | net::Error::Tls { endpoint, .. } => endpoint.address,
-        _ => None,
-    }
-}
-
 const fn names(role: Role) -> &'static str {
     match role {
         Role::Blobs => "redirects to",
         Role::Token => "has its tokens at",
     }
-}
-
-fn said(message: &Option<String>) -> String {
-    message
-        .as_ref()
-        .map(|message| format!(" (it says: {message})"))
-        .unwrap_or_default()
-}
-
-fn wait(retry_after: Option<Duration>) -> String {
-    retry_after
-        .map(|wait| format!(": it asks to wait {}", seconds(wait)))
-        .unwrap_or_default()
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{} s", (duration.as_secs_f64() * 10.0).ceil() / 10.0)
-}
-
-fn speaks_tls(host: &str) -> String {
-    format!(
-        "{host} speaks TLS: set `plain-http: false` for it under `registries`, or give --plain-http=false"
-    )
-}
-
-fn instead(platforms: &[Platform]) -> String {
-    if platforms.iter().any(Platform::is_named) {
-        format!(", only for {}", list(platforms))
-    } else {
-        " and names no platform at all".into()
-    }
-}
-
-fn list(platforms: &[Platform]) -> String {
-    if platforms.iter().all(|platform| !platform.is_named()) {
-        return "no platform at all".into();
-    }
-    let names: Vec<_> = platforms
-        .iter()
-        .filter(|platform| platform.is_named())
-        .take(20)
-        .map(ToString::to_string)
-        .collect();
-    names.join(", ")
 }

@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -53,7 +54,9 @@ impl Fake {
                             body,
                         };
                         log.lock().unwrap().push(seen.clone());
-                        Ok::<_, Infallible>(handler(&seen).into_http())
+                        let reply = handler(&seen);
+                        tokio::time::sleep(reply.delay).await;
+                        Ok::<_, Infallible>(reply.into_http())
                     }
                 });
                 connections.spawn(async move {
@@ -105,6 +108,15 @@ impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Returns the first and the last byte of the range that is asked for.
+    pub(crate) fn range(&self) -> Option<(usize, usize)> {
+        let (first, last) = self
+            .header("range")?
+            .strip_prefix("bytes=")?
+            .split_once('-')?;
+        Some((first.parse().unwrap(), last.parse().unwrap()))
+    }
 }
 
 /// What to answer.
@@ -115,6 +127,12 @@ pub(crate) struct Reply {
     body: Bytes,
     /// How many bytes of the body are sent before the connection breaks.
     cut: Option<usize>,
+    /// Whether the length of the body is not told.
+    chunked: bool,
+    /// How many bytes of the body are sent before nothing more comes.
+    stall: Option<usize>,
+    /// How long the head is held back.
+    delay: Duration,
 }
 
 impl Reply {
@@ -124,6 +142,9 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             cut: None,
+            chunked: false,
+            stall: None,
+            delay: Duration::ZERO,
         }
     }
 
@@ -148,28 +169,65 @@ impl Reply {
         self.header(name, value)
     }
 
+    /// Answers a request for a range with it, as a registry that keeps to RFC 9110 does.
+    pub(crate) fn in_range(self, seen: &Seen) -> Self {
+        match seen.range() {
+            Some(range) if self.status == 200 => self.part(range.0, range.1),
+            _ => self,
+        }
+    }
+
+    /// Answers with these bytes of the body, the last one included.
+    pub(crate) fn part(mut self, first: usize, last: usize) -> Self {
+        let total = self.body.len();
+        let last = last.min(total - 1);
+        self.status = 206;
+        self.body = self.body.slice(first..=last);
+        self.header("content-range", format!("bytes {first}-{last}/{total}"))
+    }
+
+    pub(crate) fn without_length(mut self) -> Self {
+        self.chunked = true;
+        self
+    }
+
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
     }
 
+    pub(crate) fn stalled_after(mut self, bytes: usize) -> Self {
+        self.stall = Some(bytes);
+        self
+    }
+
+    pub(crate) fn delayed_by(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
     fn into_http(self) -> http::Response<http_body_util::combinators::BoxBody<Bytes, io::Error>> {
-        let mut response = http::Response::builder()
-            .status(self.status)
-            .header("content-length", self.body.len());
+        let mut response = http::Response::builder().status(self.status);
+        if !self.chunked {
+            response = response.header("content-length", self.body.len());
+        }
         for (name, value) in self.headers {
             response = response.header(name, value);
         }
         let sent = self
             .cut
+            .or(self.stall)
             .map_or(self.body.clone(), |cut| self.body.slice(..cut));
         let mut parts = vec![Ok(Frame::data(sent))];
         if self.cut.is_some() {
             parts.push(Err(io::Error::other("cut on purpose")));
         }
-        response
-            .body(StreamBody::new(stream::iter(parts)).boxed())
-            .unwrap()
+        let parts = stream::iter(parts);
+        let body = match self.stall {
+            Some(_) => BodyExt::boxed(StreamBody::new(parts.chain(stream::pending()))),
+            None => BodyExt::boxed(StreamBody::new(parts)),
+        };
+        response.body(body).unwrap()
     }
 }
 

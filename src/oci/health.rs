@@ -8,8 +8,9 @@ use http::{Method, StatusCode};
 use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
+use super::config::Notice;
 use super::error::{Error, ErrorKind};
-use super::transport::{Attempts, Call, ERROR_BODY, Notice};
+use super::transport::{Attempts, Call, ERROR_BODY};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.
@@ -66,6 +67,7 @@ impl Client {
             method: Method::GET,
             url: self.transport.base(registry)?,
             accept: None,
+            range: None,
             scope: String::new(),
             what: "the API".into(),
         };

@@ -17,7 +17,7 @@ pub struct Known {
     pub registries: &'static [&'static str],
     /// Hosts of their token services, where they are not the registry itself.
     pub tokens: &'static [&'static str],
-    /// Hosts that they redirect to; `<region>` is what it is in the registry's name.
+    /// Hosts that they redirect to, if they are published; `<region>` is what it is in the registry's name.
     pub blobs: &'static [&'static str],
     /// Where that is said.
     pub source: &'static str,
@@ -105,13 +105,13 @@ pub const KNOWN: [Known; 10] = [
         registries: &["registry.digitalocean.com"],
         tokens: &["api.digitalocean.com"],
         blobs: &[],
-        source: "the registry's own challenge; its blobs' hosts are not published",
+        source: "the registry's own challenge",
     },
     Known {
         registries: &["docker.elastic.co"],
         tokens: &["docker-auth.elastic.co"],
         blobs: &[],
-        source: "the registry's own challenge; its blobs' hosts are not published",
+        source: "the registry's own challenge",
     },
 ];
 
@@ -202,6 +202,52 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Parts of the page are generated: run the test with `SHIPGATE_BLESS=1` to write them anew.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a switch of the test suite, not of the library"
+    )]
+    fn the_page_about_registries_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/registries.md");
+        let mut current = std::fs::read_to_string(path).unwrap();
+        let code = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let mut table = format!(
+            "Compared with their sources on {VERSION}.\n\n| registry | token service | blobs | source |\n| --- | --- | --- | --- |\n"
+        );
+        for known in KNOWN {
+            let or = |names: &[&str], none: &str| match names {
+                [] => none.to_owned(),
+                names => code(names),
+            };
+            let (registries, tokens, blobs) = (
+                code(known.registries),
+                or(known.tokens, "its own host"),
+                or(known.blobs, "not published"),
+            );
+            table += &format!("| {registries} | {tokens} | {blobs} | {} |\n", known.source);
+        }
+        let mut list = String::from("| registry | why |\n| --- | --- |\n");
+        for LeftOut { registry, reason } in LEFT_OUT {
+            list += &format!("| `{registry}` | {reason} |\n");
+        }
+        for (name, text) in [("known", table), ("left-out", list)] {
+            let begin = format!("<!-- {name}: generated -->\n");
+            let end = format!("<!-- {name}: end -->\n");
+            let (before, rest) = current.split_once(&begin).unwrap();
+            let (_, after) = rest.split_once(&end).unwrap();
+            current = format!("{before}{begin}\n{text}\n{end}{after}");
+        }
+        if std::env::var("SHIPGATE_BLESS").is_ok() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(page == current, "bless docs/registries.md");
+    }
 
     fn blobs(registry: &str) -> Vec<String> {
         of(registry).blobs.iter().map(ToString::to_string).collect()

@@ -29,6 +29,17 @@ impl Met {
     }
 }
 
+/// What a request is for.
+#[derive(Clone, Copy)]
+pub(super) struct Errand<'a> {
+    /// The registry, as references write it.
+    pub(super) registry: &'a str,
+    /// What hosts that it names are named for.
+    pub(super) role: Role,
+    /// What is asked for, in words.
+    pub(super) what: &'a str,
+}
+
 impl Transport {
     /// Remembers that a host answered, if it is not the registry's own.
     pub(super) fn meet(&self, registry: &str, role: Role, url: &Url) {

@@ -1,61 +1,108 @@
-//! When to try again: back-off with jitter, `Retry-After`, and one waiting room a host.
+//! When to try again: exponential back-off with full jitter, within a budget.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
-use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::Error;
+use super::error::{ErrorKind, GaveUp};
+use crate::net;
 
-/// How often and how patiently a request is repeated.
+/// How often and how patiently a request is repeated. `docs/retries.md` says the same in words.
 #[derive(Clone)]
 pub struct RetryPolicy {
-    /// The most times that a request is sent.
+    /// The most times that a request is sent. A pause that the registry asks for costs none.
     pub tries: u32,
-    /// The pause after the first failure; it doubles from one to the next.
+    /// The longest pause after the first failure; it doubles from one to the next.
     pub first_pause: Duration,
+    /// The longest pause after the first "too many requests" that names no time.
+    pub first_limited_pause: Duration,
     /// The longest pause that is chosen here.
     pub longest_pause: Duration,
-    /// The longest pause that a registry may ask for; a longer one is a failure at once.
-    pub longest_asked: Duration,
+    /// The most time that one request may spend in pauses, those that a registry asks for
+    /// included; a longer one is a failure at once.
+    pub budget: Duration,
+    /// How long nothing may come before the same is asked for on a second connection.
+    pub stall: Duration,
+    /// How long nothing may come, on either connection, before the request has failed.
+    pub patience: Duration,
     /// Gives numbers from 0 to 1 that spread the pauses of many clients.
     pub random: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
-impl RetryPolicy {
-    /// Returns the pause after the given failed attempt, counted from 1, or nothing if there is
-    /// no further one.
-    pub(super) fn pause(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        if attempt >= self.tries || !error.is_retryable() {
-            return None;
+/// Counts the attempts of one request, and the time that it spent on pauses.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// All that failed.
+    failed: u32,
+    /// Those that failed without a word on when to come again.
+    unasked: u32,
+    spent: Duration,
+}
+
+impl Attempts {
+    /// Returns how many attempts failed.
+    pub(super) fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// Counts a failure and returns the pause before the next attempt, or why there is none.
+    pub(super) fn next(
+        &mut self,
+        policy: &RetryPolicy,
+        error: &Error,
+        deadline: Option<Instant>,
+    ) -> Result<Duration, Option<GaveUp>> {
+        self.failed += 1;
+        // A silence that lasted as long as it may has used up what it took.
+        self.spent += silence(error).unwrap_or_default();
+        if !error.is_retryable() {
+            return Err(None);
         }
-        let doubled = self.first_pause.saturating_mul(1 << (attempt - 1).min(16));
-        // At least half of the pause: less would be a burst, all of it a stampede in step.
-        let spread = 0.5 + 0.5 * (self.random)().clamp(0.0, 1.0);
-        let own = doubled.min(self.longest_pause).mul_f64(spread);
-        match error.retry_after() {
-            Some(asked) if asked > self.longest_asked => None,
-            Some(asked) => Some(asked.max(own)),
-            None => Some(own),
+        let limited = matches!(error.kind(), ErrorKind::RateLimited { .. });
+        let asked = error.retry_after();
+        if asked.is_none() {
+            self.unasked += 1;
         }
+        if self.unasked >= policy.tries {
+            return Err(Some(GaveUp::Tries));
+        }
+        let first = if limited && asked.is_none() {
+            policy.first_limited_pause
+        } else {
+            policy.first_pause
+        };
+        let doubled = first.saturating_mul(1 << (self.failed - 1).min(16));
+        let jitter = (policy.random)().clamp(0.0, 1.0);
+        let own = doubled.min(policy.longest_pause).mul_f64(jitter);
+        // Who says "in 0 s" again and again is asked less and less often.
+        let wait = asked.map_or(own, |asked| asked.max(own));
+        if self.spent >= policy.budget || self.spent.saturating_add(wait) > policy.budget {
+            return Err(Some(GaveUp::Budget));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) {
+            return Err(Some(GaveUp::Deadline));
+        }
+        self.spent += wait;
+        Ok(wait)
     }
 }
 
 impl Default for RetryPolicy {
-    /// Sends five times, with pauses from 250 ms to 30 s, and waits 120 s if asked to.
+    /// Sends five times, with pauses from 250 ms to 30 s that take 3 minutes together; hedges
+    /// after 10 s and gives up a silent host after 3 minutes.
     fn default() -> Self {
         Self {
             tries: 5,
             first_pause: Duration::from_millis(250),
+            first_limited_pause: Duration::from_secs(2),
             longest_pause: Duration::from_secs(30),
-            longest_asked: Duration::from_secs(120),
+            budget: Duration::from_secs(180),
+            stall: Duration::from_secs(10),
+            patience: Duration::from_secs(180),
             random: Arc::new(system_random),
         }
     }
@@ -66,57 +113,29 @@ impl fmt::Debug for RetryPolicy {
         f.debug_struct("RetryPolicy")
             .field("tries", &self.tries)
             .field("first_pause", &self.first_pause)
+            .field("first_limited_pause", &self.first_limited_pause)
             .field("longest_pause", &self.longest_pause)
-            .field("longest_asked", &self.longest_asked)
+            .field("budget", &self.budget)
+            .field("stall", &self.stall)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
 }
 
-/// Holds back all requests to a host that asked for a pause, not only the one that was told.
-#[derive(Debug, Default)]
-pub(super) struct Limiter(Mutex<HashMap<String, Instant>>);
-
-impl Limiter {
-    /// Waits until the host may be asked.
-    pub(super) async fn pass(&self, host: &str) {
-        while let Some(until) = self.closed_until(host) {
-            sleep_until(until).await;
-        }
+/// Returns how long a request waited for bytes that did not come.
+fn silence(error: &Error) -> Option<Duration> {
+    match error.kind() {
+        ErrorKind::Unreachable {
+            source:
+                net::Error::Timeout {
+                    phase: net::Phase::FirstByte | net::Phase::Body,
+                    after,
+                    ..
+                },
+            ..
+        } => Some(*after),
+        _ => None,
     }
-
-    /// Closes the way to a host for some time.
-    pub(super) fn close(&self, host: &str, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = closed.entry(host.to_owned()).or_insert(until);
-        *known = until.max(*known);
-    }
-
-    fn closed_until(&self, host: &str) -> Option<Instant> {
-        let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        closed
-            .get(host)
-            .copied()
-            .filter(|until| *until > Instant::now())
-    }
-}
-
-/// Reads `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).
-///
-/// A date is compared with the answer's own `Date`, so that a wrong clock here does no harm.
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let date = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
-    let then = date(text)?;
-    let now = headers
-        .get(DATE)
-        .and_then(|value| date(value.to_str().ok()?))
-        .unwrap_or(now);
-    // A date in the past asks for no pause.
-    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
 }
 
 fn system_random() -> f64 {
@@ -131,16 +150,6 @@ fn system_random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::ErrorKind;
-
-    fn headers(retry: &str, date: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, retry.parse().unwrap());
-        if let Some(date) = date {
-            headers.insert(DATE, date.parse().unwrap());
-        }
-        headers
-    }
 
     fn limited(wait: Option<u64>) -> Error {
         ErrorKind::RateLimited {
@@ -152,60 +161,105 @@ mod tests {
         .into()
     }
 
-    #[test]
-    fn seconds_and_dates() {
-        let now: Timestamp = "2015-10-21T07:28:00Z".parse().unwrap();
-        let wait = |retry: &str, date| retry_after(&headers(retry, date), now);
-        assert_eq!(wait("120", None), Some(Duration::from_secs(120)));
-        assert_eq!(
-            wait("Wed, 21 Oct 2015 07:28:30 GMT", None),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(
-            wait(
-                "Wed, 21 Oct 2015 07:28:30 GMT",
-                Some("Wed, 21 Oct 2015 07:28:20 GMT")
-            ),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(
-            wait("Wed, 21 Oct 2015 07:27:00 GMT", None),
-            Some(Duration::ZERO)
-        );
-        assert_eq!(wait("soon", None), None);
-        assert_eq!(wait("-1", None), None);
+    fn refused(status: u16) -> Error {
+        ErrorKind::Refused {
+            host: "h".into(),
+            url: "u".into(),
+            status,
+            code: None,
+            message: None,
+            retry_after: None,
+        }
+        .into()
     }
 
-    #[test]
-    fn pauses_double_up_to_the_limit_and_end() {
-        let policy = RetryPolicy {
-            random: Arc::new(|| 1.0),
-            tries: 12,
+    fn policy(random: f64) -> RetryPolicy {
+        RetryPolicy {
+            random: Arc::new(move || random),
             ..RetryPolicy::default()
-        };
-        let pauses: Vec<_> = (1..=12)
-            .map(|attempt| policy.pause(attempt, &limited(None)).map(|p| p.as_millis()))
-            .collect();
-        assert_eq!(&pauses[..4], [Some(250), Some(500), Some(1000), Some(2000)]);
-        assert_eq!(&pauses[9..], [Some(30_000), Some(30_000), None]);
-        let lowest = RetryPolicy {
-            random: Arc::new(|| 0.0),
-            ..policy
-        };
-        assert_eq!(
-            lowest.pause(1, &limited(None)),
-            Some(Duration::from_millis(125))
-        );
+        }
     }
 
-    #[test]
-    fn what_the_registry_asks_for_is_kept_or_refused() {
-        let policy = RetryPolicy::default();
+    #[tokio::test]
+    async fn pauses_double_up_to_the_limit_and_end() {
+        let long = RetryPolicy {
+            tries: 12,
+            budget: Duration::from_secs(3600),
+            ..policy(1.0)
+        };
+        let mut attempts = Attempts::default();
+        let pauses: Vec<_> = (1..=12)
+            .map(|_| attempts.next(&long, &refused(503), None))
+            .collect();
+        let millis: Vec<_> = pauses
+            .iter()
+            .flatten()
+            .map(|pause| pause.as_millis())
+            .collect();
         assert_eq!(
-            policy.pause(1, &limited(Some(7))),
-            Some(Duration::from_secs(7))
+            millis,
+            [
+                250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000
+            ]
         );
-        assert_eq!(policy.pause(1, &limited(Some(121))), None);
+        assert_eq!(pauses[11], Err(Some(GaveUp::Tries)));
+        assert_eq!(attempts.failed(), 12);
+    }
+
+    #[tokio::test]
+    async fn the_jitter_is_full() {
+        for (random, millis) in [(0.0, 0), (0.5, 125), (1.0, 250), (7.0, 250)] {
+            let pause = Attempts::default().next(&policy(random), &refused(503), None);
+            assert_eq!(pause, Ok(Duration::from_millis(millis)), "{random}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_registry_asks_for_is_kept_and_costs_no_try() {
+        let policy = policy(1.0);
+        let mut attempts = Attempts::default();
+        for _ in 0..12 {
+            let pause = attempts.next(&policy, &limited(Some(10)), None);
+            assert!(pause.is_ok_and(|pause| pause >= Duration::from_secs(10)));
+            // The budget ends it, not the number.
+            if attempts.spent > Duration::from_secs(150) {
+                break;
+            }
+        }
+        assert!(attempts.failed() > policy.tries);
+        assert_eq!(
+            attempts.next(&policy, &limited(Some(60)), None),
+            Err(Some(GaveUp::Budget))
+        );
+        let mut attempts = Attempts::default();
+        let endless: Vec<_> = (0..100)
+            .map_while(|_| attempts.next(&policy, &limited(Some(0)), None).ok())
+            .collect();
+        assert!(endless.len() < 20, "{endless:?}");
+    }
+
+    #[tokio::test]
+    async fn a_limit_without_a_time_is_met_with_longer_pauses() {
+        let pause = Attempts::default().next(&policy(1.0), &limited(None), None);
+        assert_eq!(pause, Ok(Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_past_a_deadline() {
+        let soon = Some(Instant::now() + Duration::from_secs(5));
+        let mut attempts = Attempts::default();
+        assert_eq!(
+            attempts.next(&policy(1.0), &limited(Some(6)), soon),
+            Err(Some(GaveUp::Deadline))
+        );
+        assert!(attempts.next(&policy(1.0), &limited(Some(5)), soon).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_will_not_change_is_not_tried_again() {
+        let mut attempts = Attempts::default();
+        assert_eq!(attempts.next(&policy(1.0), &refused(400), None), Err(None));
+        assert_eq!(attempts.failed(), 1);
     }
 
     #[test]
@@ -213,17 +267,5 @@ mod tests {
         let numbers: Vec<f64> = (0..64).map(|_| system_random()).collect();
         assert!(numbers.iter().all(|n| (0.0..=1.0).contains(n)));
         assert!(numbers.windows(2).any(|pair| pair[0] != pair[1]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_closed_host_holds_everyone_back() {
-        let limiter = Limiter::default();
-        limiter.close("a", Duration::from_secs(9));
-        limiter.close("a", Duration::from_secs(3));
-        let begun = Instant::now();
-        limiter.pass("b").await;
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        limiter.pass("a").await;
-        assert!(begun.elapsed() >= Duration::from_secs(9));
     }
 }

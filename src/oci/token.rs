@@ -1,7 +1,8 @@
 //! Answers to challenges: Basic, and the token flow of the distribution project.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,16 +10,20 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
-use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::challenge::Challenge;
+use super::config::Notice;
 use super::credentials::{Credential, Found, Refusal, Secret};
+use super::delay::server_time;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
+use super::hedge::Pulse;
 use super::hosts::{Place, Role};
-use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
+use super::named::Errand;
+use super::token_answer::{TokenAnswer, joined};
+use super::transport::{ERROR_BODY, Transport, host_of, is_loopback};
 use crate::net;
 
 /// What lets a request in.
@@ -29,31 +34,57 @@ pub(super) struct Ticket {
     /// Whose it is.
     pub(super) login: Login,
     expires: Option<Instant>,
-    /// Tells a ticket from the one that replaced it.
     serial: u64,
 }
 
-/// The tickets of a run, by registry host and scope.
-#[derive(Default)]
-pub(super) struct Tickets(Mutex<HashMap<(String, String), Arc<Slot>>>);
+/// Whom a request asks, and for what.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    /// The registry as written in references, which is the name that credentials are for.
+    pub(super) registry: &'a str,
+    /// The host that is asked.
+    pub(super) host: &'a str,
+    /// The scope, if the registry names none.
+    pub(super) scope: &'a str,
+}
 
-/// One host and scope; who holds the lock fetches, all others wait for the outcome.
+impl<'a> Door<'a> {
+    /// Returns the repository that the scope is about: a login may be for it alone.
+    fn repository(self) -> Option<&'a str> {
+        let (path, _) = self.scope.strip_prefix("repository:")?.rsplit_once(':')?;
+        Some(path)
+    }
+}
+
+/// The tickets of a run.
 #[derive(Default)]
-pub(super) struct Slot(tokio::sync::Mutex<State>);
+pub(super) struct Tickets {
+    known: Mutex<Known>,
+    /// Tells a ticket from the one that replaced it.
+    serial: AtomicU64,
+}
+
+#[derive(Default)]
+struct Known {
+    /// How a host wants to be convinced, by the scope that was asked for.
+    ways: HashMap<(String, String), Way>,
+    /// Where the tickets are, by host and way: scopes that a registry makes one are one. Where logins are for
+    /// some repositories only, each repository has its own.
+    desks: HashMap<(String, Way, Option<String>), Arc<Desk>>,
+}
+
+/// Where one ticket is kept; who holds the lock fetches it, all others wait for the outcome.
+type Desk = tokio::sync::Mutex<State>;
 
 #[derive(Default)]
 struct State {
-    /// The repository that the scope is about: a login may be for it alone.
-    repository: Option<String>,
-    way: Option<Way>,
     ticket: Option<Ticket>,
-    serial: u64,
     /// A refusal is not asked for again at once by everyone who waited: that locks accounts.
     refused: Option<(Instant, ErrorKind)>,
 }
 
 /// How a host wants to be convinced.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 enum Way {
     Basic,
     Bearer {
@@ -64,90 +95,84 @@ enum Way {
 }
 
 impl Tickets {
-    pub(super) fn slot(&self, host: &str, scope: &str) -> Arc<Slot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .entry((host.to_owned(), scope.to_owned()))
-            .or_insert_with(|| Arc::new(Slot::of(scope)))
-            .clone()
-    }
-}
-
-impl Slot {
-    fn of(scope: &str) -> Self {
-        let repository = scope
-            .strip_prefix("repository:")
-            .and_then(|rest| rest.rsplit_once(':'))
-            .map(|(path, _)| path.to_owned());
-        Self(tokio::sync::Mutex::new(State {
-            repository,
-            ..State::default()
-        }))
-    }
-
     /// Returns a ticket that is known to be good, renewing one that ran out.
     pub(super) async fn current(
         &self,
         transport: &Transport,
         registry: &Url,
-        host: &str,
+        door: Door<'_>,
     ) -> Result<Option<Ticket>, Error> {
-        let mut state = self.0.lock().await;
-        match (&state.ticket, state.way.clone()) {
-            (Some(ticket), _) if !ticket.is_over() => Ok(Some(ticket.clone())),
-            (Some(_), Some(way)) => state.fetch(transport, registry, host, way).await.map(Some),
-            _ => Ok(None),
+        let way = {
+            let known = self.known();
+            let place = (door.host.to_owned(), door.scope.to_owned());
+            let Some(way) = known.ways.get(&place) else {
+                return Ok(None);
+            };
+            way.clone()
+        };
+        let desk = self.desk(transport, door, &way);
+        let mut state = desk.lock().await;
+        match &state.ticket {
+            Some(ticket) if !ticket.is_over() => Ok(Some(ticket.clone())),
+            Some(_) => self
+                .fetch(&mut state, transport, registry, door, &way)
+                .await
+                .map(Some),
+            None => Ok(None),
         }
     }
 
-    /// Answers the challenges of a 401 that came although, or because, `used` was sent.
+    /// Answers the challenges of a 401 that came although, or because, `used` was sent; says
+    /// whether the ticket is new, and not one that others had fetched before.
     pub(super) async fn answer(
         &self,
         transport: &Transport,
         registry: &Url,
-        host: &str,
-        scope: &str,
+        door: Door<'_>,
         challenges: &[Challenge],
         used: Option<&Ticket>,
-    ) -> Result<Ticket, Error> {
-        let mut state = self.0.lock().await;
+    ) -> Result<(Ticket, bool), Error> {
+        let way = Way::choose(challenges, registry, door)?;
+        let place = (door.host.to_owned(), door.scope.to_owned());
+        self.known().ways.insert(place, way.clone());
+        let desk = self.desk(transport, door, &way);
+        let mut state = desk.lock().await;
         if let Some(ticket) = &state.ticket
             && Some(ticket.serial) != used.map(|used| used.serial)
             && !ticket.is_over()
         {
-            return Ok(ticket.clone());
+            return Ok((ticket.clone(), false));
         }
         if let Some((at, refusal)) = &state.refused
             && at.elapsed() < REFUSAL_HOLDS
         {
             return Err(refusal.clone().into());
         }
-        let way = Way::choose(challenges, scope, registry, host)?;
-        state.fetch(transport, registry, host, way).await
+        let fetched = self.fetch(&mut state, transport, registry, door, &way);
+        Ok((fetched.await?, true))
     }
-}
 
-impl State {
     async fn fetch(
-        &mut self,
+        &self,
+        state: &mut State,
         transport: &Transport,
         registry: &Url,
-        host: &str,
-        way: Way,
+        door: Door<'_>,
+        way: &Way,
     ) -> Result<Ticket, Error> {
-        self.way = Some(way.clone());
-        self.ticket = None;
-        let repository = self.repository.as_deref();
+        let host = door.registry;
+        state.ticket = None;
+        let repository = door.repository();
         let lookup = transport.credentials().lookup(host, repository).await;
         let found = lookup.found.as_ref();
         for message in lookup.warnings {
             transport.notice(Notice::Warning { message });
         }
-        if let (Some(refusal), Way::Bearer { .. }) = (&lookup.refusal, &way) {
+        if let (Some(refusal), Way::Bearer { .. }) = (&lookup.refusal, way) {
             let message = format!("{}; going on without it", refusal.reason);
             transport.notice(Notice::Warning { message });
         }
-        let fetched = match &way {
+        let fetched = match way {
             Way::Basic => basic(host, found, lookup.refusal.as_ref()),
             Way::Bearer {
                 realm,
@@ -186,24 +211,39 @@ impl State {
                         login: login.clone(),
                     });
                 }
-                self.serial += 1;
-                self.refused = None;
                 let ticket = Ticket {
                     header,
                     login,
                     expires,
-                    serial: self.serial,
+                    serial: self.serial.fetch_add(1, Ordering::Relaxed),
                 };
-                self.ticket = Some(ticket.clone());
+                state.refused = None;
+                state.ticket = Some(ticket.clone());
                 Ok(ticket)
             }
             Err(error) => {
                 if is_refusal(&error) {
-                    self.refused = Some((Instant::now(), error.kind().clone()));
+                    state.refused = Some((Instant::now(), error.kind().clone()));
                 }
                 Err(error)
             }
         }
+    }
+
+    fn desk(&self, transport: &Transport, door: Door<'_>, way: &Way) -> Arc<Desk> {
+        let distinguishes = transport.credentials().distinguishes(door.registry);
+        let repository = door.repository().filter(|_| distinguishes);
+        let mut known = self.known();
+        let place = (
+            door.host.to_owned(),
+            way.clone(),
+            repository.map(str::to_owned),
+        );
+        known.desks.entry(place).or_default().clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,12 +254,8 @@ impl Ticket {
 }
 
 impl Way {
-    fn choose(
-        challenges: &[Challenge],
-        scope: &str,
-        registry: &Url,
-        host: &str,
-    ) -> Result<Self, Error> {
+    fn choose(challenges: &[Challenge], registry: &Url, door: Door<'_>) -> Result<Self, Error> {
+        let host = door.registry;
         if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
             let realm = bearer.parameter("realm").unwrap_or_default();
             let realm = check_realm(realm, registry).map_err(|reason| ErrorKind::UnsafeLogin {
@@ -230,7 +266,7 @@ impl Way {
                 realm,
                 service: bearer.parameter("service").map(str::to_owned),
                 // Registries behind path-rewriting proxies know their scope better than we do.
-                scope: bearer.parameter("scope").unwrap_or(scope).to_owned(),
+                scope: joined(bearer.parameter("scope").unwrap_or(door.scope)),
             });
         }
         if challenges.iter().any(|c| c.scheme == "basic") {
@@ -248,20 +284,14 @@ impl Way {
     }
 }
 
+type Granted = (HeaderValue, Login, Option<Instant>);
+
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unauthorized { .. })
 }
 
-type Granted = (HeaderValue, Login, Option<Instant>);
-
 fn basic(host: &str, found: Option<&Found>, refusal: Option<&Refusal>) -> Result<Granted, Error> {
     match (found, refusal) {
-        (None, Some(refusal)) => Err(ErrorKind::NoLogin {
-            registry: host.to_owned(),
-            reason: refusal.reason.clone(),
-            hint: refusal.hint.clone(),
-        }
-        .into()),
         (
             Some(
                 found @ Found {
@@ -275,6 +305,12 @@ fn basic(host: &str, found: Option<&Found>, refusal: Option<&Refusal>) -> Result
             found.login(),
             found.expires,
         )),
+        (None, Some(refusal)) => Err(ErrorKind::NoLogin {
+            registry: host.to_owned(),
+            reason: refusal.reason.clone(),
+            hint: refusal.hint.clone(),
+        }
+        .into()),
         (other, _) => Err(ErrorKind::Unauthorized {
             asker: host.to_owned(),
             registry: host.to_owned(),
@@ -315,10 +351,14 @@ impl Ask<'_> {
             None => self.get(),
         };
         let begun = Instant::now();
-        let answer = self
-            .transport
-            .follow(request, self.host, Role::Token)
-            .await?;
+        // Whoever asks for a token may hold the only slot of the host that gives it.
+        let transport = self.transport.uncounted();
+        let errand = Errand {
+            registry: self.host,
+            role: Role::Token,
+            what: "a token",
+        };
+        let answer = transport.follow(request, errand).await?;
         let status = answer.status();
         let wait = self.transport.retry_after(&answer);
         let (asker, url) = (answer.host.clone(), answer.url.clone());
@@ -346,7 +386,10 @@ impl Ask<'_> {
                 _ => diagnosis.error(status, asker, url, "a token", login, wait),
             });
         }
-        let body = answer.bytes(TOKEN_BODY, "the token").await?;
+        let now = server_time(&answer.response.headers, transport.now());
+        let body = answer
+            .bytes(TOKEN_BODY, "the token", &Pulse::default())
+            .await?;
         let malformed = |reason: &str| ErrorKind::Malformed {
             host: asker.clone(),
             url: url.clone(),
@@ -354,6 +397,7 @@ impl Ask<'_> {
         };
         let granted: TokenAnswer = serde_json::from_slice(&body)
             .map_err(|_| malformed("the token service's answer is not the JSON of a token"))?;
+        let lasts = granted.lasts(now);
         let token = [granted.token, granted.access_token]
             .into_iter()
             .flatten()
@@ -362,12 +406,6 @@ impl Ask<'_> {
         self.transport
             .credentials()
             .learn(&Secret::new(token.as_str()));
-        let lasts = Duration::from_secs(
-            granted
-                .expires_in
-                .filter(|s| *s > 0)
-                .unwrap_or(DEFAULT_LIFE),
-        );
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))
@@ -448,15 +486,6 @@ impl Ask<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-/// The distribution project's default, in seconds.
-const DEFAULT_LIFE: u64 = 60;
 const TOKEN_BODY: usize = 256 * 1024;
 const REFUSAL_HOLDS: Duration = Duration::from_secs(10);
 

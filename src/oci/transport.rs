@@ -11,105 +11,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 use url::Url;
 
 use super::answer::Answer;
 use super::challenge::Challenge;
+use super::config::{Config, Notice};
 use super::credentials::Credentials;
+use super::delay::retry_after;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
+use super::hedge::{Lane, Pulse, Silence, hedged};
 use super::hosts::{Hosts, Role};
-use super::named::Met;
+use super::named::{Errand, Met};
+use super::quota::Quota;
 use super::reference::api_host;
-use super::retry::{Limiter, RetryPolicy, retry_after};
-use super::token::{Ticket, Tickets};
-use crate::clock::Clock;
+pub(super) use super::retry::Attempts;
+use super::token::{Door, Ticket, Tickets};
+use super::traffic::Traffic;
 use crate::net;
 
-/// What a transport is made of.
+/// Sends requests to registries; clones share tokens, connections and the wait for a host.
 #[derive(Clone)]
-pub struct Config {
-    /// The HTTP client; its log counts every request.
-    pub http: net::Client,
-    /// The credentials of the run.
-    pub credentials: Credentials,
-    /// Registries, as written in references, that are spoken to without TLS (`true`) or with it
-    /// (`false`). Of those that are not named, loopback addresses are spoken to without.
-    pub plain_http: BTreeMap<String, bool>,
-    /// The hosts that registries may name, besides those of the table.
-    pub hosts: Hosts,
-    /// The wall clock, for dates in `Retry-After`.
-    pub clock: Clock,
-    /// How often and how patiently requests are repeated.
-    pub retry: RetryPolicy,
-    /// Told of waits and warnings.
-    pub notices: Arc<dyn Fn(Notice) + Send + Sync>,
+pub(super) struct Transport {
+    pub(super) inner: Arc<Inner>,
+    /// When whoever asks has no use for an answer any more.
+    pub(super) deadline: Option<Instant>,
+    /// Whether requests need a slot of their host.
+    pub(super) counted: bool,
 }
 
-impl Config {
-    /// Makes a configuration without credentials, with the default patience and no listener.
-    #[must_use]
-    pub fn new(http: net::Client, clock: Clock) -> Self {
-        Self {
-            http,
-            credentials: Credentials::none(),
-            plain_http: BTreeMap::new(),
-            hosts: Hosts::default(),
-            clock,
-            retry: RetryPolicy::default(),
-            notices: Arc::new(|_| ()),
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("credentials", &self.credentials)
-            .field("plain_http", &self.plain_http)
-            .field("retry", &self.retry)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Something that the reader of the run should know while it goes on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Notice {
-    /// A registry asked who we are, and was satisfied; told once for each registry and login.
-    Login {
-        /// The registry as written in references.
-        registry: String,
-        /// Who we were.
-        login: Login,
-    },
-    /// A request failed and is sent again after a pause.
-    Retrying {
-        /// Why, in one sentence.
-        reason: String,
-        /// The pause.
-        wait: Duration,
-        /// The attempt that failed, from 1.
-        attempt: u32,
-        /// The most attempts that there will be.
-        of: u32,
-    },
-    /// Something is not as it should be, and nothing fails because of it.
-    Warning {
-        /// One sentence.
-        message: String,
-    },
-}
-
-/// Sends requests to registries; clones share tokens and connections.
-#[derive(Clone)]
-pub(super) struct Transport(Arc<Inner>);
-
-struct Inner {
-    config: Config,
+pub(super) struct Inner {
+    pub(super) config: Config,
     tickets: Tickets,
-    limiter: Limiter,
+    pub(super) traffic: Traffic,
     met: Met,
 }
 
@@ -124,44 +62,72 @@ pub(super) struct Call {
     pub(super) url: Url,
     /// The value of `Accept`.
     pub(super) accept: Option<HeaderValue>,
+    /// The value of `Range`.
+    pub(super) range: Option<HeaderValue>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
     pub(super) what: String,
 }
 
-/// Counts the attempts of one request.
-#[derive(Default)]
-pub(super) struct Attempts(u32);
-
 impl Transport {
     pub(super) fn new(config: Config) -> Self {
-        Self(Arc::new(Inner {
-            config,
-            tickets: Tickets::default(),
-            limiter: Limiter::default(),
-            met: Met::default(),
-        }))
+        Self {
+            inner: Arc::new(Inner {
+                tickets: Tickets::default(),
+                traffic: Traffic::new(config.requests_per_host),
+                met: Met::default(),
+                config,
+            }),
+            deadline: None,
+            counted: true,
+        }
+    }
+
+    /// Returns the same transport for someone who has no use for an answer after `deadline`.
+    pub(super) fn until(&self, deadline: Instant) -> Self {
+        let earlier = self.deadline.map_or(deadline, |known| known.min(deadline));
+        Self {
+            deadline: Some(earlier),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same transport for requests that must not wait for others to end: those that
+    /// are made inside of another one.
+    pub(super) fn uncounted(&self) -> Self {
+        Self {
+            counted: false,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn quotas(&self) -> BTreeMap<String, Quota> {
+        self.inner.traffic.quotas()
     }
 
     pub(super) fn http(&self) -> &net::Client {
-        &self.0.config.http
+        &self.inner.config.http
     }
 
     pub(super) fn credentials(&self) -> &Credentials {
-        &self.0.config.credentials
+        &self.inner.config.credentials
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.inner.config.clock.now()
     }
 
     pub(super) fn hosts(&self) -> &Hosts {
-        &self.0.config.hosts
+        &self.inner.config.hosts
     }
 
     pub(super) fn met(&self) -> &Met {
-        &self.0.met
+        &self.inner.met
     }
 
     pub(super) fn notice(&self, notice: Notice) {
-        (self.0.config.notices)(notice);
+        (self.inner.config.notices)(notice);
     }
 
     /// Returns the address of a registry's API, ending in `/v2/`.
@@ -178,7 +144,7 @@ impl Transport {
         if !as_written {
             return Err(malformed(format!("`{registry}` is no registry")).into());
         }
-        let said = self.0.config.plain_http.get(registry).copied();
+        let said = self.inner.config.plain_http.get(registry).copied();
         if said.unwrap_or_else(|| is_loopback(&url)) {
             let set = url.set_scheme("http");
             debug_assert!(set.is_ok(), "both schemes are special");
@@ -207,7 +173,8 @@ impl Transport {
         loop {
             let answered = async {
                 let registry = self.base(&call.registry)?;
-                self.answer(call, &registry, challenges, None).await
+                let (answer, ticket) = self.answer(call, &registry, challenges, None).await?;
+                self.judge(call, answer, ticket.as_ref()).await
             };
             match answered.await {
                 Ok(answer) => return Ok(answer),
@@ -216,24 +183,34 @@ impl Transport {
         }
     }
 
-    /// Sends a request and reads its whole body, as [`Transport::send`] does.
+    /// Sends a request and reads its whole body, as [`Transport::send`] does. A body that stalls
+    /// is asked for again on a second connection.
     pub(super) async fn read(
         &self,
         call: &Call,
         limit: u64,
     ) -> Result<(HeaderMap, Bytes, String), Error> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut attempts = Attempts::default();
         loop {
-            let read = async {
-                let answer = self.attempt(call).await?;
-                let headers = answer.response.headers.clone();
-                let host = answer.host.clone();
-                let bytes = answer
-                    .bytes(usize::try_from(limit).unwrap_or(usize::MAX), &call.what)
-                    .await?;
-                Ok((headers, bytes, host))
+            // The silence before the head is minded where the request is sent.
+            let pulse = Pulse::default();
+            let read = |lane| {
+                let (transport, pulse) = (self.for_lane(lane), pulse.clone());
+                async move {
+                    let mut answer = transport.attempt(call).await?;
+                    pulse.connected(answer.response.remote);
+                    let body = &mut answer.response.body;
+                    body.set_idle_timeout(transport.inner.config.retry.patience);
+                    let headers = answer.response.headers.clone();
+                    let host = answer.host.clone();
+                    let bytes = answer.bytes(limit, &call.what, &pulse).await?;
+                    Ok((headers, bytes, host))
+                }
             };
-            match read.await {
+            let host = host_of(&call.url);
+            let tell = |silence| self.silent(&host, &call.what, silence);
+            match hedged(self.inner.config.retry.stall, &pulse, read, tell).await {
                 Ok(read) => return Ok(read),
                 Err(error) => self.pause(&mut attempts, error).await?,
             }
@@ -242,37 +219,76 @@ impl Transport {
 
     /// Waits before the next attempt, or gives the error back if there is none.
     pub(super) async fn pause(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
-        attempts.0 += 1;
-        let policy = &self.0.config.retry;
-        let Some(wait) = policy.pause(attempts.0, &error) else {
-            return Err(error);
-        };
-        self.notice(Notice::Retrying {
-            reason: explain(&error),
-            wait,
-            attempt: attempts.0,
-            of: policy.tries,
-        });
-        if let ErrorKind::RateLimited { host, .. } = error.kind() {
-            self.0.limiter.close(host, wait);
+        let Inner {
+            config, traffic, ..
+        } = &*self.inner;
+        let next = attempts.next(&config.retry, &error, self.deadline);
+        let asked = error.retry_after().filter(|_| error.is_retryable());
+        let host = error.host().unwrap_or("a registry").to_owned();
+        if let Some(asked) = asked {
+            // Also where this request gives up: the host has spoken to all.
+            traffic.close(&host, Instant::now() + asked, error.kind());
         }
-        tokio::time::sleep(wait).await;
+        let wait = match next {
+            Ok(wait) => wait,
+            Err(gave_up) => {
+                let error = error.tried(attempts.failed(), gave_up);
+                return Err(match asked {
+                    Some(asked) if !asked.is_zero() => error.again_at(self.after(asked)),
+                    _ => error,
+                });
+            }
+        };
+        let until = Instant::now() + wait;
+        let limited = matches!(error.kind(), ErrorKind::RateLimited { .. });
+        let shared = limited || asked.is_some();
+        if shared {
+            traffic.close(&host, until, error.kind());
+        }
+        if traffic.is_news(&host, error.sort(), until) {
+            self.notice(Notice::Retrying {
+                host,
+                reason: error.in_one_sentence(),
+                wait,
+                shared,
+                attempt: attempts.failed(),
+                of: config.retry.tries,
+            });
+        }
+        tokio::time::sleep_until(until).await;
         Ok(())
     }
 
-    /// Sends a request once: with a ticket, and with a new one if the registry asks for it.
+    /// Sends a request once: with a ticket, with a new one if the registry asks for it, and to a
+    /// new address if the one that it redirects to is no longer good.
     pub(super) async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
         let registry = self.base(&call.registry)?;
-        let slot = self.0.tickets.slot(&host_of(&registry), &call.scope);
-        let ticket = slot.current(self, &registry, &call.registry).await?;
-        let answer = self.ask(call, ticket.as_ref()).await?;
+        let (answer, ticket) = self.let_in(call, &registry).await?;
+        let redirected = answer.redirected;
+        let judged = self.judge(call, answer, ticket.as_ref()).await;
+        if !redirected || !judged.as_ref().is_err_and(is_stale_address) {
+            return judged;
+        }
+        // Addresses with a signature in them run out while a transfer waits its turn.
+        let (answer, ticket) = self.let_in(call, &registry).await?;
+        self.judge(call, answer, ticket.as_ref()).await
+    }
+
+    /// Sends a request, and once more with a new ticket if the registry asks for one.
+    async fn let_in(&self, call: &Call, registry: &Url) -> Result<(Answer, Option<Ticket>), Error> {
+        let asker = host_of(registry);
+        let tickets = &self.inner.tickets;
+        let ticket = tickets.current(self, registry, call.door(&asker)).await?;
+        let answer = self
+            .follow(call.request(ticket.as_ref()), call.errand())
+            .await?;
         if answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
-            return self.judge(call, answer, ticket.as_ref()).await;
+            return Ok((answer, ticket));
         }
         let challenges = answer.challenges()?;
         // Read to its end, so that the connection can be used again.
         answer.text(ERROR_BODY).await;
-        self.answer(call, &registry, &challenges, ticket.as_ref())
+        self.answer(call, registry, &challenges, ticket.as_ref())
             .await
     }
 
@@ -283,84 +299,39 @@ impl Transport {
         registry: &Url,
         challenges: &[Challenge],
         used: Option<&Ticket>,
-    ) -> Result<Answer, Error> {
-        let slot = self.0.tickets.slot(&host_of(registry), &call.scope);
-        let ticket = slot
+    ) -> Result<(Answer, Option<Ticket>), Error> {
+        let asker = host_of(registry);
+        let tickets = &self.inner.tickets;
+        let (ticket, new) = tickets
+            .answer(self, registry, call.door(&asker), challenges, used)
+            .await?;
+        let answer = self
+            .follow(call.request(Some(&ticket)), call.errand())
+            .await?;
+        if new || answer.status() != StatusCode::UNAUTHORIZED || answer.elsewhere {
+            return Ok((answer, Some(ticket)));
+        }
+        // What others had fetched may have run out while this request waited its turn.
+        let challenges = answer.challenges()?;
+        answer.text(ERROR_BODY).await;
+        let (ticket, _) = tickets
             .answer(
                 self,
                 registry,
-                &call.registry,
-                &call.scope,
-                challenges,
-                used,
+                call.door(&asker),
+                &challenges,
+                Some(&ticket),
             )
             .await?;
-        let answer = self.ask(call, Some(&ticket)).await?;
-        self.judge(call, answer, Some(&ticket)).await
+        let answer = self
+            .follow(call.request(Some(&ticket)), call.errand())
+            .await?;
+        Ok((answer, Some(ticket)))
     }
 
     /// Sends a request once, without any ticket, whatever the answer is.
     pub(super) async fn bare(&self, call: &Call) -> Result<Answer, Error> {
-        self.ask(call, None).await
-    }
-
-    async fn ask(&self, call: &Call, ticket: Option<&Ticket>) -> Result<Answer, Error> {
-        self.follow(call.request(ticket), &call.registry, Role::Blobs)
-            .await
-    }
-
-    /// Sends a request and follows redirects; `Authorization` goes to the first origin alone.
-    /// Hosts other than the registry's own were named by it, for what `role` says.
-    pub(super) async fn follow(
-        &self,
-        mut request: net::Request,
-        registry: &str,
-        role: Role,
-    ) -> Result<Answer, Error> {
-        request
-            .headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut elsewhere = false;
-        for _ in 0..=MOST_REDIRECTS {
-            let host = host_of(&request.url);
-            let url = net::redact(&request.url);
-            self.0.limiter.pass(&host).await;
-            let sent = self.http().send(request.clone()).await;
-            let response =
-                sent.map_err(|source| self.unreachable(registry, role, &request.url, source))?;
-            self.meet(registry, role, &request.url);
-            let answer = Answer {
-                response,
-                host,
-                url,
-                elsewhere,
-            };
-            let may_follow = request.method == Method::GET || request.method == Method::HEAD;
-            let Some(location) = answer.redirect().filter(|_| may_follow) else {
-                return Ok(answer);
-            };
-            let target = check_redirect(&request.url, &location).map_err(|(to, reason)| {
-                ErrorKind::Redirect {
-                    host: answer.host.clone(),
-                    url: answer.url.clone(),
-                    to,
-                    reason,
-                }
-            })?;
-            answer.text(ERROR_BODY).await;
-            if target.origin() != request.url.origin() {
-                elsewhere = true;
-                request.headers.remove(AUTHORIZATION);
-            }
-            request.url = target;
-        }
-        Err(ErrorKind::Redirect {
-            host: host_of(&request.url),
-            url: net::redact(&request.url),
-            to: net::redact(&request.url),
-            reason: format!("there were more than {MOST_REDIRECTS} redirects"),
-        }
-        .into())
+        self.follow(call.request(None), call.errand()).await
     }
 
     /// Makes an error of every answer that is no success.
@@ -377,46 +348,96 @@ impl Transport {
         let wait = self.retry_after(&answer);
         let login = ticket.map_or(Login::Anonymous, |ticket| ticket.login.clone());
         let (host, url, elsewhere) = (answer.host.clone(), answer.url.clone(), answer.elsewhere);
+        let registry = call.registry.clone();
         let diagnosis = Diagnosis::of(&answer.text(ERROR_BODY).await);
-        Err(match status.as_u16() {
-            401 if !elsewhere => ErrorKind::Unauthorized {
+        let error: Error = match status.as_u16() {
+            401 if !elsewhere && !diagnosis.is_rate_limit() => ErrorKind::Unauthorized {
                 asker: host,
-                registry: call.registry.clone(),
+                registry,
                 scope: call.what.clone(),
                 login,
                 message: diagnosis.message.or(diagnosis.code),
             }
             .into(),
             // A storage host's word about a signed URL is not the registry's word about the image.
-            404 if elsewhere => ErrorKind::Refused {
-                host,
-                url,
-                status: 404,
-                code: diagnosis.code,
-                message: diagnosis.message,
-                retry_after: None,
+            status @ (401 | 403 | 404 | 410) if elsewhere && !diagnosis.is_rate_limit() => {
+                ErrorKind::Storage {
+                    host,
+                    registry,
+                    url,
+                    status,
+                    message: diagnosis.message.or(diagnosis.code),
+                }
+                .into()
             }
-            .into(),
             _ => diagnosis.error(status, host, url, &call.what, login, wait),
-        })
+        };
+        Err(error.about(&call.what))
     }
 
     pub(super) fn retry_after(&self, answer: &Answer) -> Option<Duration> {
-        retry_after(&answer.response.headers, self.0.config.clock.now())
+        let (headers, now) = (&answer.response.headers, self.now());
+        let reset = || Quota::of(headers, now)?.resets_after;
+        retry_after(headers, now).or_else(|| {
+            let limited = answer.status() == StatusCode::TOO_MANY_REQUESTS;
+            limited.then(reset).flatten()
+        })
+    }
+
+    fn for_lane(&self, lane: Lane) -> Self {
+        match lane {
+            Lane::First => self.clone(),
+            Lane::Second => self.uncounted(),
+        }
+    }
+
+    pub(super) fn silent(&self, host: &str, what: &str, silence: Silence) {
+        self.notice(Notice::Silent {
+            host: host.to_owned(),
+            address: silence.peer,
+            what: what.to_owned(),
+            lasted: silence.lasted,
+            patience: self.inner.config.retry.patience,
+        });
+    }
+
+    pub(super) fn after(&self, wait: Duration) -> Timestamp {
+        let now = self.now();
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        now.checked_add(wait).unwrap_or(Timestamp::MAX)
     }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.config.fmt(f)
+        self.inner.config.fmt(f)
     }
 }
 
 impl Call {
+    fn door<'a>(&'a self, asker: &'a str) -> Door<'a> {
+        Door {
+            registry: &self.registry,
+            host: asker,
+            scope: &self.scope,
+        }
+    }
+
+    fn errand(&self) -> Errand<'_> {
+        Errand {
+            registry: &self.registry,
+            role: Role::Blobs,
+            what: &self.what,
+        }
+    }
+
     fn request(&self, ticket: Option<&Ticket>) -> net::Request {
         let mut request = net::Request::new(self.method.clone(), self.url.clone());
         if let Some(accept) = &self.accept {
             request.headers.insert(ACCEPT, accept.clone());
+        }
+        if let Some(range) = &self.range {
+            request.headers.insert(RANGE, range.clone());
         }
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
@@ -427,30 +448,6 @@ impl Call {
 
 /// The most bytes of an error's body that are read.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
-const MOST_REDIRECTS: usize = 5;
-
-/// Returns where a redirect leads, or where it would and why it is not followed.
-fn check_redirect(from: &Url, location: &str) -> Result<Url, (String, String)> {
-    let unreadable = || {
-        (
-            "an unreadable address".to_owned(),
-            "it is no URL".to_owned(),
-        )
-    };
-    let target = from.join(location).map_err(|_| unreadable())?;
-    if target.host_str().is_none() {
-        return Err(unreadable());
-    }
-    let refuse = |reason: &str| Err((net::redact(&target), reason.to_owned()));
-    match (from.scheme(), target.scheme()) {
-        ("https", "http") => refuse("it would leave TLS"),
-        (_, "http" | "https") if !target.username().is_empty() || target.password().is_some() => {
-            refuse("it has a user in it")
-        }
-        (_, "http" | "https") => Ok(target),
-        _ => refuse("it is not http or https"),
-    }
-}
 
 /// Returns host and port as an error shows them.
 pub(super) fn host_of(url: &Url) -> String {
@@ -474,36 +471,29 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns an error with its nearest cause, in one sentence.
-fn explain(error: &Error) -> String {
+/// Returns whether an address that a registry redirected to may have been good before.
+fn is_stale_address(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::Unreachable { source, .. } => source.to_string(),
-        kind => kind.to_string(),
+        ErrorKind::Storage { status, .. } => *status != 404,
+        // Where the registry redirects to itself, it says so in its own way.
+        ErrorKind::Denied { .. } | ErrorKind::Refused { status: 410, .. } => true,
+        // A bad request is one for other reasons too, for instance because of its range.
+        ErrorKind::Refused {
+            status: 400,
+            code,
+            message,
+            ..
+        } => [code, message].into_iter().flatten().any(|words| {
+            let words = words.to_ascii_lowercase();
+            words.contains("expired") || words.contains("expiry")
+        }),
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirects_that_are_not_followed() {
-        let check = |from: &str, to: &str| check_redirect(&Url::parse(from).unwrap(), to);
-        assert_eq!(
-            check("https://r/v2/a?x=1", "/b").unwrap().as_str(),
-            "https://r/b"
-        );
-        assert!(check("http://r/", "https://cdn/x").is_ok());
-        for (from, to) in [
-            ("https://r/", "http://r/"),
-            ("https://r/", "file:///etc/passwd"),
-            ("https://r/", "https://me:pw@cdn/"),
-            ("https://r/", "https://"),
-        ] {
-            let (shown, _) = check(from, to).unwrap_err();
-            assert!(!shown.contains("pw"), "{shown}");
-        }
-    }
 
     #[test]
     fn loopback_in_every_spelling() {

@@ -24,6 +24,7 @@ pub mod record;
 pub mod scalar;
 mod schema;
 pub mod secret;
+pub mod signer;
 pub mod source;
 mod syntax;
 pub mod template;
@@ -194,6 +195,28 @@ pub fn load(source: &Source, given: &Given<'_>) -> Loaded {
         diagnostics,
         secrets,
     }
+}
+
+/// Reads a file that has nothing but a `trust` section, in the words of the document's.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn load_trust(source: &Source) -> Result<model::Trust, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    let file = tree::parse(source, &mut found).and_then(|root| {
+        let names = Names::of(source, &root, &[], &mut found);
+        let scope = Scope {
+            names,
+            ..Scope::default()
+        };
+        let mut context = Context::new(source, scope);
+        let file = model::TrustFile::from_node(&root, &mut context);
+        found.extend(context.into_diagnostics());
+        file
+    });
+    diagnostic::sort(&mut found);
+    let sound = found.iter().all(|one| one.severity == Severity::Warning);
+    file.filter(|_| sound).map(|file| file.trust).ok_or(found)
 }
 
 /// Says whether a document asks for a playground, which must be started before it can be loaded to run.

@@ -13,6 +13,8 @@ use super::map::{Map, OneOrMany};
 use super::record::{choice, one_of, record};
 use super::scalar::{Attempts, Count, InputType, Pattern, Platform};
 use super::secret::Password;
+use super::signer::RootSource;
+pub use super::signer::Signer;
 use super::source::{Span, Spanned};
 use super::text::Text;
 use super::tree::Node;
@@ -362,17 +364,21 @@ record! {
         signers: Map<Name, Signer>,
         /// What is asked of images, by a pattern for their repositories. The most specific pattern decides.
         images: Map<trust::Pattern, TrustRule>,
+        /// By which trust roots certificates and transparency logs are verified: `sigstore` (the default) and `github`
+        /// are compiled in, everything else is the path of a `trusted_root.json`.
+        roots: Option<OneOrMany<Spanned<RootSource>>>,
     }
     check = validate::trust;
 }
 
 record! {
-    /// Someone who signs.
-    pub struct Signer("a signer") {
-        /// PEM files with public keys, relative to the working directory. One of them must have signed.
-        key: OneOrMany<Spanned<PathBuf>>,
+    /// A file that says who must have signed, and nothing else.
+    pub struct TrustFile("a trust policy") {
+        /// The version of the document's form: 1.
+        version: Version,
+        /// Who must have signed what.
+        trust: Trust,
     }
-    later = ["issuer", "subject", "subject-regexp", "certificate", "tlog", "transparency-log"];
 }
 
 record! {

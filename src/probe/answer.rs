@@ -73,7 +73,9 @@ fn says_nothing_of_the_service(error: &net::Error) -> bool {
         | Error::InvalidRequest { .. }
         | Error::NameNotFound { .. }
         | Error::NotGranted { .. }
-        | Error::NotPermitted { .. } => true,
+        | Error::NotPermitted { .. }
+        | Error::NotPublic { .. }
+        | Error::NotRelayed { .. } => true,
         Error::BodyInterrupted { .. }
         | Error::CertificateExpired { .. }
         | Error::CertificateName { .. }

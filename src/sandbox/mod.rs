@@ -3,11 +3,13 @@
 //! The launcher in `wasm/` enforces it; nothing here touches files, network or processes.
 
 pub mod capability;
+pub mod component;
 pub mod front;
 pub mod given;
 pub mod pattern;
 pub mod policy;
 
+pub use component::{Artifact, Component};
 pub use given::{Folder, Host};
 pub use policy::{Kind, Policy};
 

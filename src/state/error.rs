@@ -42,6 +42,20 @@ pub enum JournalError {
         /// What stands there.
         path: PathBuf,
     },
+    /// Where journals belong, something else stands.
+    #[error("{} is no folder", path.display())]
+    NotAFolder {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// The journal says otherwise than what is known of its run.
+    #[error("{} names another {field} than the run was given", path.display())]
+    Contradicts {
+        /// The file.
+        path: PathBuf,
+        /// The field of the first line.
+        field: &'static str,
+    },
     /// It is larger than any journal.
     #[error("{} has more than the {limit} bytes that {what} may have", path.display())]
     TooLarge {
@@ -97,6 +111,8 @@ impl Explain for JournalError {
             Self::Io { .. } => "name a cache with --cache that this user may write to".into(),
             Self::Malformed { path, .. }
             | Self::NotAFile { path }
+            | Self::NotAFolder { path }
+            | Self::Contradicts { path, .. }
             | Self::TooLarge { path, .. } => {
                 format!(
                     "a run did not write this; look at {}, and remove it to give the run up",

@@ -46,6 +46,27 @@ pub struct Header {
     pub locked: Option<BTreeMap<String, LockedImage>>,
 }
 
+impl Header {
+    /// Returns the first field by which this one asks for something else than another of the same run.
+    ///
+    /// What two programs of one run may know differently is left out: versions, the time, how it shows
+    /// that it is alive, where it runs.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> Option<&'static str> {
+        let differs = [
+            ("run", self.run != other.run),
+            ("document", self.document != other.document),
+            ("file", self.file != other.file),
+            ("folder", self.folder != other.folder),
+            ("inputs", self.inputs != other.inputs),
+            ("options", self.options != other.options),
+            ("locked", self.locked != other.locked),
+        ];
+        let field = differs.into_iter().find(|(_, differs)| *differs);
+        field.map(|(name, _)| name)
+    }
+}
+
 /// How others can tell that a run goes on.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]

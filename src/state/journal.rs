@@ -56,6 +56,7 @@ impl Journal {
         check_header(&header, mask)?;
         fs::create_dir_all(folder)
             .map_err(|error| JournalError::io("make the folder", folder, error))?;
+        read::check_folder(folder)?;
         let path = folder.join(format!("{}.{EXTENSION}", header.run));
         let part = folder.join(format!(".{}.{PART}", header.run));
         let file = system::create(&part).map_err(|error| JournalError::io("make", &part, error))?;

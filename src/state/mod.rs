@@ -9,6 +9,7 @@ pub mod header;
 pub mod journal;
 mod line;
 mod read;
+pub mod shelf;
 #[cfg_attr(not(target_family = "wasm"), path = "system_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "system_wasi.rs")]
 mod system;
@@ -19,7 +20,8 @@ pub use course::Course;
 pub use error::JournalError;
 pub use header::{Header, Liveness, Options};
 pub use journal::Journal;
-pub use read::{Claim, Found, claim, list, sweep};
+pub use read::{Claim, Found, Writer, claim, list, sweep};
+pub use shelf::Shelves;
 
 /// The folder of journals, in the cache.
 pub const FOLDER: &str = "runs";

@@ -93,14 +93,28 @@ pub fn sweep(folder: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// What is known of the writer of a journal beforehand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Writer {
+    /// It is dead.
+    Dead,
+    /// Nothing.
+    Unknown,
+}
+
 /// Takes a journal if its run is dead, and reads it.
 ///
-/// Where there are no locks that takes up to 30 s; `waiting` is told before the wait begins.
+/// Where there are no locks that takes up to 30 s, unless the writer is known to be dead; `waiting` is
+/// told before the wait begins.
 ///
 /// # Errors
 /// It can't be read, holds what no run writes, or was written by another version. A last line that
 /// was cut is no error.
-pub async fn claim(path: &Path, waiting: impl FnOnce(Duration)) -> Result<Claim, JournalError> {
+pub async fn claim(
+    path: &Path,
+    writer: Writer,
+    waiting: impl FnOnce(Duration),
+) -> Result<Claim, JournalError> {
     let io = |doing| move |error| JournalError::io(doing, path, error);
     let made = made(folder(path));
     match fs::symlink_metadata(path) {
@@ -135,7 +149,7 @@ pub async fn claim(path: &Path, waiting: impl FnOnce(Duration)) -> Result<Claim,
         let signs = |parsed: &Parsed| parsed.header.liveness == Liveness::Signs;
         read.as_ref().is_ok_and(signs)
     };
-    if hold == Hold::Unknown || signs(&read) {
+    if writer == Writer::Unknown && (hold == Hold::Unknown || signs(&read)) {
         if gives_signs(path, waiting).await.map_err(io("look at"))? {
             return Ok(Claim::Alive);
         }
@@ -275,8 +289,21 @@ fn made(folder: &Path) -> Option<fs::Metadata> {
     metadata.ok()
 }
 
+/// Refuses a link in the place of a folder of journals: a component that may write a cache can leave one
+/// that leads out of it, and what is read and removed there would be anybody's.
+pub(super) fn check_folder(folder: &Path) -> Result<(), JournalError> {
+    match fs::symlink_metadata(folder) {
+        Ok(metadata) if !metadata.is_dir() => Err(JournalError::NotAFolder {
+            path: folder.to_owned(),
+        }),
+        // Whoever uses it says what is wrong.
+        _ => Ok(()),
+    }
+}
+
 fn files(folder: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let failed = |error| JournalError::io("read the folder", folder, error);
+    check_folder(folder)?;
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,

@@ -76,7 +76,11 @@ fn left_quickly(events: &[Event]) -> Left {
 
 impl Left {
     async fn claim(&self) -> Result<Found, JournalError> {
-        match claim(&self.path, |_| panic!("there are locks here")).await? {
+        match claim(&self.path, Writer::Unknown, |_| {
+            panic!("there are locks here")
+        })
+        .await?
+        {
             Claim::Dead(found) => Ok(*found),
             other => panic!("{other:?}"),
         }
@@ -199,14 +203,17 @@ async fn a_living_run_is_left_alone_and_a_finished_one_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::begin(folder.path(), header(), &NoMask).unwrap();
     let path = journal.path().to_owned();
-    let claimed = claim(&path, |_| ()).await.unwrap();
+    let claimed = claim(&path, Writer::Unknown, |_| ()).await.unwrap();
     assert!(matches!(claimed, Claim::Alive), "{claimed:?}");
     assert_eq!(
         list(folder.path()).unwrap(),
         [(RUN.to_owned(), path.clone())]
     );
     journal.remove().unwrap();
-    assert!(matches!(claim(&path, |_| ()).await.unwrap(), Claim::Gone));
+    assert!(matches!(
+        claim(&path, Writer::Unknown, |_| ()).await.unwrap(),
+        Claim::Gone
+    ));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -217,7 +224,7 @@ async fn whoever_finishes_a_run_holds_its_journal_and_continues_it() {
     fs::write(&left.path, left.text() + r#"{"elapsed_ms":12,"st"#).unwrap();
     let mut found = left.claim().await.unwrap();
     assert!(matches!(
-        claim(&left.path, |_| ()).await.unwrap(),
+        claim(&left.path, Writer::Unknown, |_| ()).await.unwrap(),
         Claim::Alive
     ));
     let added = ends(9, "live", StepOutcome::Cancelled);
@@ -235,7 +242,10 @@ async fn without_locks_a_run_is_dead_when_it_gave_no_sign_for_long() {
         .replace(r#""liveness":"lock""#, r#""liveness":"signs""#);
     fs::write(&left.path, text).unwrap();
     let (sender, waited) = std::sync::mpsc::channel();
-    let claimed = claim(&left.path, |wait| sender.send(wait).unwrap()).await;
+    let claimed = claim(&left.path, Writer::Unknown, |wait| {
+        sender.send(wait).unwrap()
+    })
+    .await;
     assert!(matches!(claimed, Ok(Claim::Dead(_))));
     assert!(waited.recv().unwrap() > SILENCE - SIGN);
     drop(claimed);
@@ -246,7 +256,10 @@ async fn without_locks_a_run_is_dead_when_it_gave_no_sign_for_long() {
         tokio::time::sleep(SIGN).await;
         fs::write(&path, fs::read_to_string(&path).unwrap() + "\n").unwrap();
     });
-    assert!(matches!(claim(&left.path, |_| ()).await, Ok(Claim::Alive)));
+    assert!(matches!(
+        claim(&left.path, Writer::Unknown, |_| ()).await,
+        Ok(Claim::Alive)
+    ));
     writer.await.unwrap();
 }
 
@@ -399,7 +412,7 @@ async fn no_text_is_written_unmasked_and_no_mask_makes_a_line_unreadable() {
         journal.event(event, &Everything).unwrap();
     }
     drop(journal);
-    let Claim::Dead(found) = claim(&path, |_| ()).await.unwrap() else {
+    let Claim::Dead(found) = claim(&path, Writer::Unknown, |_| ()).await.unwrap() else {
         panic!("its writer is dead");
     };
     assert!(found.events.len() > 50);
@@ -428,6 +441,62 @@ fn a_first_line_that_would_hold_a_secret_is_not_written() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn a_first_line_contradicts_what_the_run_was_given() {
+    let given = header();
+    let mut other = header();
+    // What two programs may know differently.
+    other.at = "2026-08-01T12:00:01Z".into();
+    other.shipgate = "0.2.0".into();
+    other.liveness = Liveness::Signs;
+    other.link = Some("https://ci.example/1".into());
+    assert_eq!(other.contradicts(&given), None);
+    type Change = fn(&mut Header);
+    let changes: [(&str, Change); 7] = [
+        ("run", |it| it.run = "other".into()),
+        ("document", |it| it.document += "#"),
+        ("file", |it| it.file = "other.yml".into()),
+        ("folder", |it| it.folder = None),
+        ("inputs", |it| it.inputs.clear()),
+        ("options", |it| it.options.report = Some("..".into())),
+        ("locked", |it| it.locked = Some([].into())),
+    ];
+    for (field, change) in changes {
+        let mut changed = header();
+        change(&mut changed);
+        assert_eq!(changed.contradicts(&given), Some(field));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_the_place_of_the_folder_leads_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = left(&[begun()]);
+    let link = folder.path().join(FOLDER);
+    std::os::unix::fs::symlink(elsewhere.path.parent().unwrap(), &link).unwrap();
+    for error in [
+        list(&link).unwrap_err(),
+        sweep(&link).unwrap_err(),
+        Journal::begin(&link, header(), &NoMask).unwrap_err(),
+    ] {
+        assert!(matches!(error, JournalError::NotAFolder { .. }), "{error}");
+        assert!(error.hint().unwrap().contains("runs"));
+    }
+    assert!(elsewhere.path.exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_writer_that_is_dead_no_sign_is_waited_for() {
+    let left = left(&[begun()]);
+    let text = left
+        .text()
+        .replace(r#""liveness":"lock""#, r#""liveness":"signs""#);
+    fs::write(&left.path, text).unwrap();
+    let claimed = claim(&left.path, Writer::Dead, |_| panic!("no wait")).await;
+    assert!(matches!(claimed, Ok(Claim::Dead(_))));
+}
+
 #[cfg(unix)]
 #[test]
 fn only_its_owner_reads_it_and_links_are_not_followed() {
@@ -437,7 +506,8 @@ fn only_its_owner_reads_it_and_links_are_not_followed() {
     assert_eq!(mode & 0o777, 0o600);
     let link = left.path.with_file_name("20260801T120000Z-ffffffff.jsonl");
     symlink(&left.path, &link).unwrap();
-    let claimed = futures_util::FutureExt::now_or_never(claim(&link, |_| ())).unwrap();
+    let claimed =
+        futures_util::FutureExt::now_or_never(claim(&link, Writer::Unknown, |_| ())).unwrap();
     assert!(matches!(claimed, Err(JournalError::NotAFile { .. })));
 }
 
@@ -448,13 +518,13 @@ async fn what_another_user_may_have_written_is_left_alone() {
     let left = left(&[begun()]);
     for (mode, ours) in [(0o660, false), (0o602, false), (0o644, true)] {
         fs::set_permissions(&left.path, fs::Permissions::from_mode(mode)).unwrap();
-        let claimed = claim(&left.path, |_| ()).await.unwrap();
+        let claimed = claim(&left.path, Writer::Unknown, |_| ()).await.unwrap();
         assert_eq!(matches!(claimed, Claim::Dead(_)), ours, "{mode:o}");
         assert_eq!(matches!(claimed, Claim::Foreign), !ours, "{mode:o}");
     }
     // Only the superuser can give a file away.
     if chown(&left.path, Some(65_534), None).is_ok() {
-        let claimed = claim(&left.path, |_| ()).await.unwrap();
+        let claimed = claim(&left.path, Writer::Unknown, |_| ()).await.unwrap();
         assert!(matches!(claimed, Claim::Foreign));
     }
 }
@@ -702,7 +772,7 @@ proptest! {
         text.truncate(keep);
         text.extend(bytes);
         fs::write(&left.path, text).unwrap();
-        let claimed = futures_util::FutureExt::now_or_never(claim(Path::new(&left.path), |_| ()));
+        let claimed = futures_util::FutureExt::now_or_never(claim(Path::new(&left.path), Writer::Unknown, |_| ()));
         prop_assert!(claimed.is_some());
     }
 
@@ -714,7 +784,7 @@ proptest! {
         let first = text.find('\n').unwrap() + 1;
         let cut = first + cut % (text.len() - first + 1);
         fs::write(&left.path, &text.as_bytes()[..cut]).unwrap();
-        let claimed = futures_util::FutureExt::now_or_never(claim(&left.path, |_| ())).unwrap();
+        let claimed = futures_util::FutureExt::now_or_never(claim(&left.path, Writer::Unknown, |_| ())).unwrap();
         let Ok(Claim::Dead(found)) = claimed else {
             panic!("{claimed:?}");
         };

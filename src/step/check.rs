@@ -58,15 +58,10 @@ impl Action for Check {
 impl Check {
     async fn ask(&self, context: &Context) -> Result<Health, Failure> {
         let registry = self.registry.value.0.as_str();
-        let health = context
-            .world
-            .registries
-            .ping(registry)
-            .await
-            .map_err(|error| {
-                let message = format!("registry {registry} did not answer as a registry should");
-                Failure::explained(ExitCode::RegistryUnhealthy, message, &error)
-            })?;
+        let health = context.registries().ping(registry).await.map_err(|error| {
+            let message = format!("registry {registry} did not answer as a registry should");
+            Failure::explained(ExitCode::RegistryUnhealthy, message, &error)
+        })?;
         let tls = health.tls.as_ref();
         context.events.emit(Detail::RegistryChecked {
             registry: registry.to_owned(),

@@ -86,7 +86,7 @@ async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
     let image = world.images.resolve(name, context).await;
     let image = image.map_err(|error| error.failure(name, ExitCode::LookupFailed))?;
     let verdict = trust::verify(
-        &world.registries,
+        &context.registries(),
         policy,
         &image.reference.repository,
         image.digest,

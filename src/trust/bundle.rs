@@ -5,12 +5,13 @@
 //! ([bundle spec](https://github.com/sigstore/cosign/blob/main/specs/BUNDLE_SPEC.md)).
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use sigstore_types::bundle::{MediaType, PublicKeyIdentifier};
-use sigstore_types::{DsseEnvelope, bundle::MessageSignature};
+use sigstore_types::{DerCertificate, DsseEnvelope, bundle::MessageSignature};
 
 use super::candidate::Check;
 use super::judge::{Judge, digest_of_base64, quoted};
+use super::keyless::Evidence;
 
 /// What the media types of all versions of bundles begin with.
 pub(super) const MEDIA_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -26,8 +27,7 @@ pub(super) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// Checks a bundle.
 ///
-/// Log entries and timestamps in it are skipped over unread: in this version signers are keys, and
-/// the transparency log is neither asked nor trusted.
+/// Log entries and timestamps in it are skipped over unread here: whether they count depends on the signer.
 pub(super) fn check(bytes: &[u8], judge: &Judge<'_>) -> Check {
     let bundle: Bundle = match serde_json::from_slice(bytes) {
         Ok(bundle) => bundle,
@@ -87,30 +87,45 @@ pub(super) fn check(bytes: &[u8], judge: &Judge<'_>) -> Check {
             predicate_type: quoted(&statement.predicate_type),
         };
     }
-    let material = bundle.verification_material;
-    let Some(key) = material.public_key else {
-        return if material.certificate.is_some() || material.x509_certificate_chain.is_some() {
-            Check::Certificate
-        } else {
-            Check::Malformed {
-                reason: "the bundle does not say what it was signed with".into(),
-                expected: "a public key's hint".into(),
-                found: "no verification material".into(),
-            }
-        };
-    };
     let subjects: Vec<String> = statement
         .subject
         .into_iter()
         .filter_map(|subject| subject.digest.sha256)
         .map(|hex| format!("sha256:{hex}"))
         .collect();
+    let evidence = Evidence::Bundle(bytes);
+    let material = bundle.verification_material;
+    let chain = material.x509_certificate_chain;
+    let leaf = match (material.certificate, chain) {
+        (Some(leaf), None) => Some(leaf),
+        (None, Some(chain)) => Some(chain.certificates.0),
+        (None, None) => None,
+        (Some(_), Some(_)) => return unclear("a certificate and a chain"),
+    };
+    let key = match (material.public_key, leaf) {
+        (Some(key), None) => key,
+        (None, Some(leaf)) => {
+            let der = leaf.raw_bytes.as_ref().map(DerCertificate::as_bytes);
+            return judge.certificate(der, &subjects, &evidence);
+        }
+        (None, None) => return unclear("no verification material"),
+        (Some(_), Some(_)) => return unclear("a key and a certificate"),
+    };
     judge.signature(
         &envelope.pae(),
         envelope.signature.sig.as_bytes(),
         &subjects,
         digest_of_base64(&key.hint),
+        &evidence,
     )
+}
+
+fn unclear(found: &str) -> Check {
+    Check::Malformed {
+        reason: "the bundle does not say what it was signed with".into(),
+        expected: "a public key's hint, or a certificate".into(),
+        found: found.into(),
+    }
 }
 
 const STATEMENTS: [&str; 2] = [
@@ -133,8 +148,44 @@ struct Bundle {
 #[serde(rename_all = "camelCase")]
 struct Material {
     public_key: Option<PublicKeyIdentifier>,
-    certificate: Option<IgnoredAny>,
-    x509_certificate_chain: Option<IgnoredAny>,
+    certificate: Option<Certificate>,
+    x509_certificate_chain: Option<Chain>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    certificates: First,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    raw_bytes: Option<DerCertificate>,
+}
+
+/// The first of a list; the others are skipped.
+struct First(Certificate);
+
+impl<'de> Deserialize<'de> for First {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Leaf;
+
+        impl<'de> Visitor<'de> for Leaf {
+            type Value = First;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of certificates")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<First, A::Error> {
+                let first = list.next_element()?.unwrap_or_default();
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(first))
+            }
+        }
+
+        deserializer.deserialize_seq(Leaf)
+    }
 }
 
 #[derive(Deserialize)]

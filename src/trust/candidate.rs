@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::judge::quoted;
+use super::keyless::{Mismatch, Proof};
 use super::source::LookupError;
 use crate::oci::Digest;
 
@@ -103,14 +106,29 @@ pub enum Check {
         /// The type of its predicate.
         predicate_type: String,
     },
-    /// A signature by certificate. Signers are keys in this version.
-    Certificate,
+    /// A signature by certificate, which was not verified: the policy has no signers of that kind.
+    Certificate {
+        /// The identity and the issuer that it claims, which nothing proves.
+        claimed: Option<String>,
+    },
+    /// It was made when its certificate, an authority or a log was not valid.
+    Expired {
+        /// Which of them.
+        what: String,
+        /// When it would have been.
+        expected: String,
+        /// When it was made.
+        found: String,
+    },
     /// A signature of this digest by a signer that counts.
     Good {
         /// The signer.
         signer: String,
-        /// The fingerprint of the signer's key that made it.
-        key: Digest,
+        /// What made it.
+        by: Maker,
+        /// What a log or a time-stamp authority says of it, if one was consulted.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
     /// Something that is not what it should be, or was altered.
     Malformed {
@@ -123,6 +141,15 @@ pub enum Check {
     },
     /// The signature of a blob (`cosign sign-blob`), which cosign does not take for an image either.
     MessageSignature,
+    /// Its signer's signatures have to be in a transparency log, and nothing proves that this one is.
+    NotLogged {
+        /// The signer, if it is one of the policy's.
+        signer: Option<String>,
+        /// What would prove it.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
     /// A signature of another digest.
     OtherDigest {
         /// The signer, if it is one of the policy's.
@@ -141,6 +168,33 @@ pub enum Check {
     },
     /// It was not read, since it or all together are too large.
     OverLimit(OverLimit),
+    /// It rests on an authority that came after the trust root was made.
+    RootTooOld {
+        /// The trust root.
+        root: String,
+        /// When its newest authority came in.
+        newest: Timestamp,
+        /// When the signature was made, by its own account.
+        signed: Timestamp,
+        /// What the root does not know.
+        missing: String,
+    },
+    /// Its certificate is by an authority that no trust root of the policy knows.
+    UnknownAuthority {
+        /// The authorities that would have counted.
+        expected: String,
+        /// The authority.
+        found: String,
+    },
+    /// A good signature of this digest by an identity that is no signer of the policy.
+    UnknownIdentity {
+        /// Whom the certificate names.
+        identity: String,
+        /// Who says so.
+        issuer: String,
+        /// What each signer of the policy that is an identity asks for instead.
+        mismatches: Vec<(String, Mismatch)>,
+    },
     /// It says that it signs this digest, and no key of the policy made the signature.
     UnknownKey {
         /// The fingerprints of the keys that would have counted.
@@ -161,13 +215,18 @@ impl Check {
         match self {
             Self::Altered { .. } => "altered",
             Self::Attestation { .. } => "not a signature: an attestation",
-            Self::Certificate => "signed with a certificate",
+            Self::Certificate { .. } => "signed with a certificate",
+            Self::Expired { .. } => "expired",
             Self::Good { .. } => "good",
             Self::Malformed { .. } => "malformed",
             Self::MessageSignature => "not a signature of an image: a signature of a blob",
+            Self::NotLogged { .. } => "not in a transparency log",
             Self::OtherDigest { .. } => "signature of another digest",
             Self::OtherSigner { .. } => "signer not in the rule",
             Self::OverLimit(_) => "not read: too large",
+            Self::RootTooOld { .. } => "trust root too old",
+            Self::UnknownAuthority { .. } => "certificate of an unknown authority",
+            Self::UnknownIdentity { .. } => "by no known identity",
             Self::UnknownKey { .. } => "by no known key",
             Self::Unreadable(_) => "could not be fetched",
         }
@@ -178,7 +237,7 @@ impl Check {
     pub fn signer(&self) -> Option<&str> {
         match self {
             Self::Good { signer, .. } | Self::OtherSigner { signer, .. } => Some(signer),
-            Self::OtherDigest { signer, .. } => signer.as_deref(),
+            Self::NotLogged { signer, .. } | Self::OtherDigest { signer, .. } => signer.as_deref(),
             _ => None,
         }
     }
@@ -195,8 +254,26 @@ impl Check {
                 super::bundle::SIGN_PREDICATE.to_owned(),
                 predicate_type.clone(),
             ),
-            Self::Certificate => ("a signature by key".into(), "one by certificate".into()),
-            Self::Good { signer, key } => return format!("signed by {signer} with key {key}"),
+            Self::Certificate { claimed } => (
+                "a signature by key".into(),
+                match claimed {
+                    Some(claimed) => format!("one by certificate that claims {claimed}"),
+                    None => "one by certificate".into(),
+                },
+            ),
+            Self::Expired {
+                what,
+                expected,
+                found,
+            } => {
+                return format!(
+                    "outside the validity of {what}: expected {expected}, found {found}"
+                );
+            }
+            Self::Good { signer, by, proof } => {
+                let proof = proof.as_ref().map(Proof::to_string).unwrap_or_default();
+                return format!("signed by {signer} {by}{proof}");
+            }
             Self::Malformed {
                 reason,
                 expected,
@@ -206,6 +283,43 @@ impl Check {
                 super::bundle::SIGN_PREDICATE.to_owned(),
                 "a message signature".into(),
             ),
+            Self::NotLogged {
+                expected, found, ..
+            }
+            | Self::UnknownAuthority { expected, found } => (expected.clone(), found.clone()),
+            Self::RootTooOld {
+                root,
+                newest,
+                signed,
+                missing,
+            } => {
+                return format!(
+                    "the trust root `{root}` knows authorities up to {newest}, and this was signed on {signed} with {missing}"
+                );
+            }
+            Self::UnknownIdentity {
+                identity,
+                issuer,
+                mismatches,
+            } => {
+                let shown = |(signer, mismatch): &(String, Mismatch)| {
+                    format!("`{signer}` with {} {}", mismatch.what, mismatch.expected)
+                };
+                let signers: Vec<String> = mismatches.iter().take(3).map(shown).collect();
+                let expected = match signers.as_slice() {
+                    [] => "a key of the rule".into(),
+                    signers => signers.join(", or "),
+                };
+                let claims: String = mismatches
+                    .iter()
+                    .map(|(_, mismatch)| mismatch)
+                    .filter(|mismatch| mismatch.what.starts_with("claims."))
+                    .take(3)
+                    .map(|claim| format!(", {} {}", claim.what, quoted(&claim.found)))
+                    .collect();
+                let (identity, issuer) = (quoted(identity), quoted(issuer));
+                (expected, format!("{identity} (issuer {issuer}){claims}"))
+            }
             Self::OtherDigest {
                 signer,
                 expected,
@@ -246,7 +360,23 @@ impl Check {
             Self::UnknownKey { .. } => {
                 "to accept it, add its public key to a signer of the rule; if the key is there already, the signature was altered".into()
             }
-            Self::Certificate => "sign with a key as well: `cosign sign --key cosign.key IMAGE`".into(),
+            Self::Certificate { .. } => "to accept it, add a signer `{issuer: …, subject: …}` to the rule, or sign with a key as well: `cosign sign --key cosign.key IMAGE`".into(),
+            Self::Expired { .. } => "sign the image again; the signer's clock, log and time-stamp authority must agree".into(),
+            Self::NotLogged { signer, .. } => {
+                let signer = signer.as_deref().unwrap_or("the signer");
+                format!("sign with a transparency log, or write `tlog: ignored` for {signer}")
+            }
+            Self::RootTooOld { root, .. } => format!(
+                "name a newer `trusted_root.json` in `trust.roots` in place of `{root}`"
+            ),
+            Self::UnknownAuthority { .. } => {
+                "to accept it, add the `trusted_root.json` of its Sigstore instance to `trust.roots`".into()
+            }
+            Self::UnknownIdentity {
+                identity,
+                issuer,
+                mismatches,
+            } => accepting(identity, issuer, mismatches),
             Self::OtherDigest { .. } => "sign this digest: `cosign sign --key cosign.key IMAGE@DIGEST`".into(),
             Self::Unreadable(error) => return crate::failure::Explain::hint(error),
             Self::Altered { .. }
@@ -262,6 +392,62 @@ impl Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.verdict(), self.found())
+    }
+}
+
+/// What made a signature.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Maker {
+    /// The key of a certificate, which names its holder.
+    Certificate {
+        /// Whom it names.
+        identity: String,
+        /// Who says so.
+        issuer: String,
+    },
+    /// A key of the policy, by its fingerprint.
+    Key(Digest),
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { identity, issuer } => {
+                write!(f, "as {} (issuer {})", quoted(identity), quoted(issuer))
+            }
+            Self::Key(key) => write!(f, "with key {key}"),
+        }
+    }
+}
+
+/// What follows who signed, in words.
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { root, logged, at } = self;
+        if *logged {
+            write!(f, ", in the transparency log")?;
+        }
+        if let Some(at) = at {
+            write!(f, ", on {at}")?;
+        }
+        write!(f, " (trust root {root})")
+    }
+}
+
+/// The edit by which an identity would become a signer.
+fn accepting(identity: &str, issuer: &str, mismatches: &[(String, Mismatch)]) -> String {
+    let nearest = mismatches.iter().find(|(_, found)| found.what != "issuer");
+    match nearest {
+        Some((signer, Mismatch { what, found, .. })) => {
+            let found = quoted(found);
+            format!("to accept it, write `{what}: \"{found}\"` for the signer `{signer}`")
+        }
+        None => format!(
+            "to accept it, add a signer `{{issuer: \"{}\", subject: \"{}\"}}` to the rule",
+            quoted(issuer),
+            quoted(identity)
+        ),
     }
 }
 

@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::candidate::Check;
+use super::candidate::{Check, Maker};
 use super::key::{KeyAlgorithm, PublicKey};
+use super::keyless::{self, Certificate, Evidence, Identity, LogRequirement};
 use super::policy::{Policy, Rule, Signer};
 use crate::oci::Digest;
 
-/// Knows the image, the keys, and which of their holders count.
+/// Knows the image, the signers, and which of them count.
 pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) rule: &'a Rule,
@@ -28,43 +29,141 @@ impl Judge<'_> {
         signature: &[u8],
         signed: &[String],
         claimed: Option<Digest>,
+        evidence: &Evidence<'_>,
     ) -> Check {
         let maker = self.policy.signed_by(message, signature);
+        if let Some(check) = self.other_digest(signed, maker.as_ref().map(|maker| maker.signer)) {
+            return check;
+        }
+        let Some(maker) = maker else {
+            return self.unknown(claimed);
+        };
+        let signer = maker.signer.to_owned();
+        if !self.rule.requirement.signers().contains(maker.signer) {
+            return self.other_signer(signer);
+        }
+        let proof = match maker.log {
+            LogRequirement::Ignored => None,
+            LogRequirement::Required => {
+                let roots = self.policy.roots();
+                match keyless::logged(roots, evidence, self.digest, maker.key) {
+                    Ok(proof) => Some(proof),
+                    Err(flaw) => return flaw.check(Some(&signer)),
+                }
+            }
+        };
+        Check::Good {
+            signer,
+            by: Maker::Key(maker.key.fingerprint()),
+            proof,
+        }
+    }
+
+    /// Decides what a signature by certificate is worth.
+    pub(super) fn certificate(
+        &self,
+        der: Option<&[u8]>,
+        signed: &[String],
+        evidence: &Evidence<'_>,
+    ) -> Check {
+        if let Some(check) = self.other_digest(signed, None) {
+            return check;
+        }
+        if self.policy.roots().is_empty() {
+            return Check::Certificate {
+                claimed: der.and_then(keyless::claimed),
+            };
+        }
+        // Whether a log is asked for depends on whose signature it claims to be; that it is theirs comes out below.
+        let log = der
+            .and_then(keyless::claims)
+            .and_then(|claims| self.signer_of(&claims))
+            .map_or(LogRequirement::Required, |(_, log)| log);
+        let verified = keyless::certified(self.policy.roots(), evidence, self.digest, log);
+        let (certificate, proof) = match verified {
+            Ok(verified) => verified,
+            Err(flaw) => {
+                let signer = der.and_then(keyless::claims);
+                let signer = signer.as_ref().and_then(|claims| self.signer_of(claims));
+                return flaw.check(signer.map(|(name, _)| name));
+            }
+        };
+        match self.signer_of(&certificate) {
+            Some((signer, _)) if self.rule.requirement.signers().contains(signer) => Check::Good {
+                signer: signer.to_owned(),
+                by: Maker::Certificate {
+                    identity: certificate.identity,
+                    issuer: certificate.issuer,
+                },
+                proof: Some(proof),
+            },
+            Some((signer, _)) => self.other_signer(signer.to_owned()),
+            None => Check::UnknownIdentity {
+                mismatches: self
+                    .counting()
+                    .filter_map(|(name, identity, _)| {
+                        Some((name.to_owned(), identity.mismatch(&certificate)?))
+                    })
+                    .collect(),
+                identity: certificate.identity,
+                issuer: certificate.issuer,
+            },
+        }
+    }
+
+    /// Finds the signer whom a certificate names, one of the rule's before another.
+    fn signer_of(&self, certificate: &Certificate) -> Option<(&str, LogRequirement)> {
+        let found =
+            |(_, identity, _): &(&str, &Identity, _)| identity.mismatch(certificate).is_none();
+        let (name, _, log) = self
+            .counting()
+            .find(found)
+            .or_else(|| self.policy.identities().find(found))?;
+        Some((name, log))
+    }
+
+    /// The identities that the rule names.
+    fn counting(&self) -> impl Iterator<Item = (&str, &Identity, LogRequirement)> {
+        let names = self.rule.requirement.signers();
+        self.policy
+            .identities()
+            .filter(|(name, ..)| names.contains(*name))
+    }
+
+    fn other_signer(&self, signer: String) -> Check {
+        Check::OtherSigner {
+            signer,
+            expected: self.rule.requirement.to_string(),
+        }
+    }
+
+    fn other_digest(&self, signed: &[String], signer: Option<&str>) -> Option<Check> {
         let this = self.digest.to_string();
         if signed.is_empty() {
-            return Check::Malformed {
+            return Some(Check::Malformed {
                 reason: "nothing is signed".into(),
                 expected: this,
                 found: "no sha256 digest".into(),
-            };
+            });
         }
-        if !signed.contains(&this) {
-            return Check::OtherDigest {
-                signer: maker.map(|(signer, _)| signer.to_owned()),
-                expected: self.digest,
-                found: signed.iter().take(3).map(|found| quoted(found)).collect(),
-            };
-        }
-        match maker {
-            Some((signer, key)) if self.rule.requirement.signers().contains(signer) => {
-                Check::Good {
-                    signer: signer.to_owned(),
-                    key: key.fingerprint(),
-                }
-            }
-            Some((signer, _)) => Check::OtherSigner {
-                signer: signer.to_owned(),
-                expected: self.rule.requirement.to_string(),
-            },
-            None => self.unknown(claimed),
-        }
+        (!signed.contains(&this)).then(|| Check::OtherDigest {
+            signer: signer.map(str::to_owned),
+            expected: self.digest,
+            found: signed.iter().take(3).map(|found| quoted(found)).collect(),
+        })
     }
 
     fn unknown(&self, claimed: Option<Digest>) -> Check {
         let counting = self.rule.requirement.signers().iter();
         let keys: Vec<(&String, &PublicKey)> = counting
             .filter_map(|name| Some((name, self.policy.signers().get(name)?)))
-            .flat_map(|(name, Signer::Key { keys })| keys.iter().map(move |key| (name, key)))
+            .flat_map(|(name, signer)| {
+                let keys: &[PublicKey] = match signer {
+                    Signer::Identity { .. } => &[],
+                    Signer::Key { keys, .. } => keys,
+                };
+                keys.iter().map(move |key| (name, key))
+            })
             .collect();
         let is_ed25519 = |key: &PublicKey| key.algorithm() == KeyAlgorithm::Ed25519;
         // With Ed25519 another kind of signature is likelier than an altered one.

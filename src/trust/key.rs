@@ -17,6 +17,7 @@ pub struct PublicKey {
     algorithm: KeyAlgorithm,
     /// What the algorithm itself takes: a curve point, or an RSA key in PKCS#1.
     bits: Vec<u8>,
+    der: Vec<u8>,
     fingerprint: Digest,
 }
 
@@ -95,6 +96,7 @@ impl PublicKey {
         Ok(Self {
             algorithm,
             bits: bits.to_vec(),
+            der: der.to_vec(),
             fingerprint: Digest::of(der),
         })
     }
@@ -104,6 +106,11 @@ impl PublicKey {
     #[must_use]
     pub const fn fingerprint(&self) -> Digest {
         self.fingerprint
+    }
+
+    /// Returns the DER form.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
     }
 
     /// Returns the algorithm.

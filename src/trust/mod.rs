@@ -4,9 +4,9 @@
 //! [`Policy`] asks for have signed that very digest. It reads signatures through [`Artifacts`], so it
 //! knows no HTTP; it may not know the document, the cache or the terminal.
 //!
-//! Signers are keys in this version, and signatures those of cosign in both of its forms:
-//! Sigstore bundles beside the image, and the older `sha256-<hex>.sig` tag. The transparency log
-//! is not consulted, and every [`Verdict`] says so.
+//! Signers are keys and identities, and signatures those of cosign in both of its forms:
+//! Sigstore bundles beside the image, and the older `sha256-<hex>.sig` tag. No log is ever asked:
+//! what it proves comes with the signature, and every [`Verdict`] says whether that was looked at.
 //!
 //! # Caps
 //!
@@ -22,6 +22,7 @@
 
 pub mod candidate;
 pub mod key;
+pub mod keyless;
 pub mod pattern;
 pub mod policy;
 pub mod sign;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use candidate::{Candidate, Check};
 pub use key::PublicKey;
+pub use keyless::{Identity, LogRequirement, TrustRoot};
 pub use pattern::Pattern;
 pub use policy::{Policy, Requirement, Rule, Signer};
 pub use source::{Artifacts, LookupError};
@@ -78,5 +80,5 @@ pub async fn verify<A: Artifacts>(
     let findings = discovery::Search::new(artifacts, repository, &judge)
         .run()
         .await;
-    Verdict::of(rule, repository, digest, findings)
+    Verdict::of(policy, rule, repository, digest, findings)
 }

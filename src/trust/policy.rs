@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::key::PublicKey;
+use super::keyless::{Identity, LogRequirement, TrustRoot};
 use super::pattern::Pattern;
 use crate::failure::{Explain, Fact};
 use crate::oci::{Digest, Repository};
@@ -18,6 +19,7 @@ use crate::oci::{Digest, Repository};
 pub struct Policy {
     signers: BTreeMap<String, Signer>,
     rules: Vec<Rule>,
+    roots: Vec<TrustRoot>,
 }
 
 impl Policy {
@@ -26,12 +28,25 @@ impl Policy {
     /// # Errors
     ///
     /// Refuses what could not be decided, or not as it reads: a signer without a key, a key that
-    /// two signers share (it would count as two), a rule that names an unknown signer, two rules
-    /// of which neither is more specific than the other.
+    /// two signers share (it would count as two), identities of one rule that one certificate could be
+    /// where it needs more than one, a rule that names an unknown signer, two rules of which neither is
+    /// more specific than the other.
     pub fn new(signers: BTreeMap<String, Signer>, rules: Vec<Rule>) -> Result<Self, PolicyError> {
         let mut owners: BTreeMap<Digest, &str> = BTreeMap::new();
         for (name, signer) in &signers {
-            let Signer::Key { keys } = signer;
+            let keys = match signer {
+                Signer::Key { keys, .. } => keys,
+                Signer::Identity { identity, .. } => {
+                    let anybody = identity.subjects.iter().all(|subject| subject.is_anybody());
+                    if anybody && identity.claims.is_empty() {
+                        return Err(PolicyError::Anybody {
+                            signer: name.clone(),
+                            issuer: identity.issuer.clone(),
+                        });
+                    }
+                    continue;
+                }
+            };
             if keys.is_empty() {
                 return Err(PolicyError::NoKey {
                     signer: name.clone(),
@@ -63,6 +78,13 @@ impl Policy {
                     known: signers.keys().cloned().collect(),
                 });
             }
+            if let Some((first, second)) = overlapping(&rule.requirement, &signers) {
+                return Err(PolicyError::SharedIdentity {
+                    pattern: rule.pattern.to_string(),
+                    first,
+                    second,
+                });
+            }
         }
         for (index, rule) in rules.iter().enumerate() {
             if let Some(other) = rules[..index].iter().find(|other| {
@@ -75,7 +97,24 @@ impl Policy {
                 });
             }
         }
-        Ok(Self { signers, rules })
+        Ok(Self {
+            signers,
+            rules,
+            roots: Vec::new(),
+        })
+    }
+
+    /// Gives it the trust roots by which certificates and log entries are verified.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Vec<TrustRoot>) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// Returns the trust roots.
+    #[must_use]
+    pub fn roots(&self) -> &[TrustRoot] {
+        &self.roots
     }
 
     /// Returns the rule for a repository: the most specific one that matches.
@@ -100,24 +139,83 @@ impl Policy {
     }
 
     /// Finds the signer and the key that made a signature.
-    pub(super) fn signed_by(&self, message: &[u8], signature: &[u8]) -> Option<(&str, &PublicKey)> {
+    pub(super) fn signed_by(&self, message: &[u8], signature: &[u8]) -> Option<KeyHolder<'_>> {
         self.signers.iter().find_map(|(name, signer)| {
-            let Signer::Key { keys } = signer;
+            let Signer::Key { keys, log } = signer else {
+                return None;
+            };
             let key = keys.iter().find(|key| key.verifies(message, signature))?;
-            Some((name.as_str(), key))
+            Some(KeyHolder {
+                signer: name,
+                key,
+                log: *log,
+            })
         })
     }
+
+    /// Returns the signers that are identities.
+    pub(super) fn identities(&self) -> impl Iterator<Item = (&str, &Identity, LogRequirement)> {
+        self.signers
+            .iter()
+            .filter_map(|(name, signer)| match signer {
+                Signer::Identity { identity, log } => Some((name.as_str(), identity, *log)),
+                Signer::Key { .. } => None,
+            })
+    }
+}
+
+/// The key that made a signature, and whose it is.
+pub(super) struct KeyHolder<'a> {
+    pub(super) signer: &'a str,
+    pub(super) key: &'a PublicKey,
+    pub(super) log: LogRequirement,
+}
+
+/// Finds two identities of a rule that one certificate could be, where it would count as two.
+fn overlapping(
+    requirement: &Requirement,
+    signers: &BTreeMap<String, Signer>,
+) -> Option<(String, String)> {
+    if requirement.at_least < 2 {
+        return None;
+    }
+    let identities: Vec<(&String, &Identity)> = requirement
+        .of
+        .iter()
+        .filter_map(|name| match signers.get(name)? {
+            Signer::Identity { identity, .. } => Some((name, identity)),
+            Signer::Key { .. } => None,
+        })
+        .collect();
+    identities
+        .iter()
+        .enumerate()
+        .find_map(|(index, (first, one))| {
+            let (second, _) = identities[index + 1..]
+                .iter()
+                .find(|(_, other)| one.overlaps(other))?;
+            Some(((*first).clone(), (*second).clone()))
+        })
 }
 
 /// Somebody who signs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Signer {
+    /// Whoever has a certificate that names this identity.
+    Identity {
+        /// Whom the certificate has to name.
+        identity: Identity,
+        /// Whether a transparency log has to have the signature.
+        log: LogRequirement,
+    },
     /// Whoever holds one of these keys. Several keys are one signer, for instance while a
     /// key is being replaced.
     Key {
         /// The keys, at least one.
         keys: Vec<PublicKey>,
+        /// Whether a transparency log has to have the signature.
+        log: LogRequirement,
     },
 }
 
@@ -219,6 +317,14 @@ impl fmt::Display for Requirement {
 /// A refusal to make a policy.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PolicyError {
+    /// A signer is anybody to whom an issuer gives tokens.
+    #[error("signer `{signer}` is anybody whom {issuer} knows")]
+    Anybody {
+        /// Its name.
+        signer: String,
+        /// Its issuer.
+        issuer: String,
+    },
     /// More signers are needed than there are, or none.
     #[error("`at-least: {at_least}` of {signers} different signers can't be decided")]
     Count {
@@ -236,6 +342,18 @@ pub enum PolicyError {
     /// A rule names no signer.
     #[error("the rule names no signer")]
     NoSigner,
+    /// One certificate could be two signers of a rule that needs more than one.
+    #[error(
+        "the rule for `{pattern}` needs several signers, and one certificate could be both `{first}` and `{second}`"
+    )]
+    SharedIdentity {
+        /// The rule's pattern.
+        pattern: String,
+        /// One of the signers.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// Two signers have the same key, which would count twice.
     #[error("signers `{first}` and `{second}` have the same key {key}")]
     SharedKey {
@@ -271,6 +389,12 @@ pub enum PolicyError {
 impl Explain for PolicyError {
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Anybody { signer, .. } => format!(
+                "name whom you mean: `{signer}: {{subject: \"https://github.com/acme/*/.github/workflows/release.yml@refs/tags/**\"}}`, or what they must claim: `claims: {{repository: acme/web}}`"
+            ),
+            Self::SharedIdentity { first, second, .. } => format!(
+                "write the subjects of `{first}` and `{second}` more exactly, so that no identity is both"
+            ),
             Self::Count { signers, .. } => format!(
                 "give `at-least` a number from 1 to {signers}; a signer named twice counts once"
             ),
@@ -329,7 +453,8 @@ mod tests {
         of.iter()
             .map(|(name, keys)| {
                 let keys = keys.iter().map(|which| key(which)).collect();
-                ((*name).to_owned(), Signer::Key { keys })
+                let log = LogRequirement::Ignored;
+                ((*name).to_owned(), Signer::Key { keys, log })
             })
             .collect()
     }

@@ -3,10 +3,12 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::candidate::Check;
 use super::judge::{Judge, quoted};
+use super::keyless::{self, Evidence};
 
 /// The media type of layers that are simple signing payloads.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -14,15 +16,12 @@ pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1
 /// The annotation of a layer that holds the signature in base64.
 pub(super) const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 
-/// The annotation of a layer that holds a certificate.
-pub(super) const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
-
 /// What `critical.type` has to be.
 pub(super) const TYPE: &str = "cosign container image signature";
 
 /// Checks a payload, and returns beside the result the repository that it names.
 pub(super) fn check(
-    payload: &[u8],
+    payload: &Bytes,
     annotations: &std::collections::BTreeMap<String, String>,
     judge: &Judge<'_>,
 ) -> (Check, Option<String>) {
@@ -69,12 +68,20 @@ pub(super) fn check(
         },
         Ok(signature) => {
             let signed = [claim.critical.image.docker_manifest_digest];
-            let check = judge.signature(payload, &signature, &signed, None);
+            let evidence = Evidence::Annotations {
+                payload,
+                signature: &signature,
+                annotations,
+            };
+            let check = judge.signature(payload, &signature, &signed, None, &evidence);
             let certified = annotations
-                .get(CERTIFICATE_ANNOTATION)
+                .get(keyless::CERTIFICATE)
                 .is_some_and(|text| !text.is_empty());
             match check {
-                Check::UnknownKey { .. } if certified => Check::Certificate,
+                Check::UnknownKey { .. } if certified => {
+                    let der = keyless::annotated_certificate(annotations);
+                    judge.certificate(der.as_deref(), &signed, &evidence)
+                }
                 check => check,
             }
         }

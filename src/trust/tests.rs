@@ -28,7 +28,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry in memory, with a log of what it was asked.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     manifests: BTreeMap<Digest, Bytes>,
     blobs: BTreeMap<Digest, Bytes>,
     tags: BTreeMap<String, Bytes>,
@@ -50,7 +50,7 @@ impl Memory {
         self.log.lock().unwrap().len()
     }
 
-    fn with_api() -> Self {
+    pub(super) fn with_api() -> Self {
         Self {
             api: Some(Vec::new()),
             ..Self::default()
@@ -87,7 +87,7 @@ impl Memory {
         self
     }
 
-    fn tag_signature(&mut self, manifest: &[u8], payload: &[u8]) -> &mut Self {
+    pub(super) fn tag_signature(&mut self, manifest: &[u8], payload: &[u8]) -> &mut Self {
         self.tag(&format!("sha256-{}.sig", image().hex()), manifest, payload)
     }
 
@@ -172,7 +172,7 @@ impl Artifacts for Memory {
     }
 }
 
-fn image() -> Digest {
+pub(super) fn image() -> Digest {
     Digest::of(IMAGE)
 }
 
@@ -184,7 +184,7 @@ fn image_descriptor() -> Descriptor {
     )
 }
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     let reference: crate::oci::Reference = "r.example/acme/web:v1".parse().unwrap();
     reference.repository
 }
@@ -203,6 +203,7 @@ fn pem(which: &str) -> &'static [u8] {
 fn signer(pem: &[u8]) -> Signer {
     Signer::Key {
         keys: vec![PublicKey::from_pem(pem).unwrap()],
+        log: LogRequirement::Ignored,
     }
 }
 
@@ -223,11 +224,11 @@ fn ops(which: &str) -> Policy {
     policy_of(&[("ops", pem(which))], Requirement::any(["ops"]).unwrap())
 }
 
-async fn verdict(memory: &Memory, policy: &Policy) -> Verdict {
+pub(super) async fn verdict(memory: &Memory, policy: &Policy) -> Verdict {
     verify(memory, policy, &repository(), image()).await
 }
 
-fn refusal(verdict: &Verdict) -> &Refusal {
+pub(super) fn refusal(verdict: &Verdict) -> &Refusal {
     match &verdict.outcome {
         Outcome::Refused(refusal) => refusal,
         Outcome::Verified { signers } => panic!("verified by {signers:?}"),
@@ -255,7 +256,7 @@ fn real_tag() -> Memory {
 }
 
 /// Puts another bundle into a manifest like the real one.
-fn refer_bundle(memory: &mut Memory, bundle: &[u8]) {
+pub(super) fn refer_bundle(memory: &mut Memory, bundle: &[u8]) {
     let mut manifest: Value =
         serde_json::from_slice(fixture!("bundle-p256/manifest.json")).unwrap();
     manifest["layers"][0]["digest"] = json!(Digest::of(bundle));
@@ -640,8 +641,7 @@ async fn altered_simple_signing_is_refused() {
             |manifest, payload| {
                 payload.push('\n');
                 let pem = String::from_utf8(pem("other").to_vec()).unwrap();
-                manifest["layers"][0]["annotations"][simple_signing::CERTIFICATE_ANNOTATION] =
-                    json!(pem);
+                manifest["layers"][0]["annotations"][keyless::CERTIFICATE] = json!(pem);
             },
         ),
     ];
@@ -806,7 +806,13 @@ async fn one_signer_twice_is_not_two() {
 #[tokio::test]
 async fn any_key_of_a_signer_is_the_signer() {
     let keys = ["other", "p256"].map(|which| PublicKey::from_pem(pem(which)).unwrap());
-    let signers = BTreeMap::from([("ops".to_owned(), Signer::Key { keys: keys.into() })]);
+    let signers = BTreeMap::from([(
+        "ops".to_owned(),
+        Signer::Key {
+            keys: keys.into(),
+            log: LogRequirement::Ignored,
+        },
+    )]);
     let rule = Rule {
         pattern: "**".parse().unwrap(),
         requirement: Requirement::any(["ops"]).unwrap(),

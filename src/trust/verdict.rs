@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::candidate::{Candidate, Check, OverLimit, Place};
-use super::policy::{Policy, Rule};
+use super::judge::quoted;
+use super::policy::{Policy, Rule, Signer};
 use super::source::LookupError;
 use crate::failure::{Explain, Fact, Failure};
 use crate::oci::{Digest, Repository};
@@ -98,11 +100,13 @@ impl Verdict {
     }
 
     pub(super) fn of(
+        policy: &Policy,
         rule: &Rule,
         repository: &Repository,
         digest: Digest,
         findings: Findings,
     ) -> Self {
+        let transparency_log = TransparencyLog::of(&findings.candidates);
         Self {
             repository: repository.to_string(),
             digest,
@@ -110,10 +114,10 @@ impl Verdict {
                 pattern: rule.pattern.to_string(),
                 signed_by: rule.requirement.to_string(),
             }),
-            outcome: decide(rule, repository, digest, &findings),
+            outcome: decide(policy, rule, &format!("{repository}@{digest}"), &findings),
             candidates: findings.candidates,
             unread: findings.unread,
-            transparency_log: TransparencyLog::NotChecked,
+            transparency_log,
         }
     }
 }
@@ -130,18 +134,41 @@ pub struct AppliedRule {
     pub signed_by: String,
 }
 
-/// What was asked of the transparency log.
+/// What a transparency log says of the good signatures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransparencyLog {
-    /// Nothing: log entries in a bundle are neither needed nor trusted.
+    /// It has every one of them.
+    Checked,
+    /// Nothing was asked of it: log entries were neither needed nor trusted.
     NotChecked,
+    /// It has some; of others nothing was asked.
+    PartlyChecked,
+}
+
+impl TransparencyLog {
+    fn of(candidates: &[Candidate]) -> Self {
+        let logged = candidates
+            .iter()
+            .filter_map(|candidate| match &candidate.check {
+                Check::Good { proof, .. } => Some(proof.as_ref().is_some_and(|proof| proof.logged)),
+                _ => None,
+            });
+        let (logged, without): (Vec<bool>, Vec<bool>) = logged.partition(|logged| *logged);
+        match (logged.is_empty(), without.is_empty()) {
+            (true, _) => Self::NotChecked,
+            (false, true) => Self::Checked,
+            (false, false) => Self::PartlyChecked,
+        }
+    }
 }
 
 impl std::fmt::Display for TransparencyLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Checked => f.write_str("checked"),
             Self::NotChecked => f.write_str("not checked"),
+            Self::PartlyChecked => f.write_str("checked for some of the signatures"),
         }
     }
 }
@@ -169,8 +196,9 @@ pub enum Outcome {
 ///    not read that could have been the missing signature, so nothing is certain;
 /// 2. [`BadSignature`](Self::BadSignature): a signature of another digest before an altered or
 ///    malformed one;
-/// 3. [`WrongSigner`](Self::WrongSigner);
-/// 4. [`Unsigned`](Self::Unsigned): there is no signature of any form, attestations not counted.
+/// 3. [`Expired`](Self::Expired), [`NotLogged`](Self::NotLogged), [`RootTooOld`](Self::RootTooOld);
+/// 4. [`WrongSigner`](Self::WrongSigner);
+/// 5. [`Unsigned`](Self::Unsigned): there is no signature of any form, attestations not counted.
 #[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Refusal {
@@ -195,6 +223,20 @@ pub enum Refusal {
         #[source]
         error: LookupError,
     },
+    /// There is a signature that was made when its certificate, an authority or a log was not valid.
+    #[error("expired: it was signed outside the validity of {what}")]
+    Expired {
+        /// Which of them.
+        what: String,
+        /// When it would have been valid.
+        expected: String,
+        /// When it was signed.
+        found: String,
+        /// Where it was found.
+        place: Place,
+        /// The manifest that carries it.
+        manifest: Digest,
+    },
     /// A cap was reached before a good signature was found.
     #[error("the search for signatures was cut short: {over}")]
     LimitReached {
@@ -209,22 +251,46 @@ pub enum Refusal {
         /// The patterns that there are.
         patterns: Vec<String>,
     },
+    /// There is a signature that has to be in a transparency log, and nothing proves that it is.
+    #[error("not logged: signed by {}, and no transparency log is proven to have it", signer.as_deref().unwrap_or("somebody else"))]
+    NotLogged {
+        /// The signer, if it is one of the policy's.
+        signer: Option<String>,
+        /// What would prove it.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
+    /// There is a signature that rests on an authority that is newer than the trust root.
+    #[error("the trust root `{root}` is older than the signature")]
+    RootTooOld {
+        /// The trust root.
+        root: String,
+        /// When its newest authority came in.
+        newest: Timestamp,
+        /// When the signature was made, by its own account.
+        signed: Timestamp,
+        /// What the root does not know.
+        missing: String,
+    },
     /// There is no signature.
     #[error("unsigned: the registry answered, and has no signature of this digest{}", beside(*.others))]
     Unsigned {
-        /// The image to sign.
-        image: String,
+        /// The command that signs it.
+        command: String,
         /// How many attestations or other things were found that are not signatures of an image.
         others: usize,
     },
     /// The image is signed, but not by enough of the rule's signers.
-    #[error("wrong signer: signed by {}, but the rule needs {needed}", alone(.found))]
+    #[error("wrong signer: signed by {}, but the rule needs {needed}", alone(.found, .strangers))]
     WrongSigner {
         /// Whom the rule needs.
         needed: String,
         /// The signers of the policy that have signed, those included that the rule does not name.
         found: BTreeSet<String>,
-        /// How many signatures there are by keys that the policy does not know, or by certificates.
+        /// The identities that have signed and are no signers of the policy, at most three of them.
+        strangers: Vec<String>,
+        /// How many signatures there are by keys, identities or authorities that the policy does not know.
         unknown: usize,
         /// The edit or the command that helps.
         hint: String,
@@ -238,7 +304,10 @@ impl Refusal {
         match self {
             Self::BadSignature { .. } => ExitCode::BadSignature,
             Self::CouldNotLookUp { .. } | Self::LimitReached { .. } => ExitCode::LookupFailed,
+            Self::Expired { .. } => ExitCode::SignatureExpired,
             Self::NoRule { .. } => ExitCode::Untrusted,
+            Self::NotLogged { .. } => ExitCode::NotLogged,
+            Self::RootTooOld { .. } => ExitCode::TrustRootTooOld,
             Self::Unsigned { .. } => ExitCode::Unsigned,
             Self::WrongSigner { .. } => ExitCode::WrongSigner,
         }
@@ -263,13 +332,23 @@ impl Explain for Refusal {
                 "sign the digest that is to run, and find out who changed the signature that is there".into()
             }
             Self::CouldNotLookUp { error } => return error.hint(),
+            Self::Expired { .. } => {
+                "sign the image again: the signature was not made while all that it rests on was valid".into()
+            }
+            Self::NotLogged { signer, .. } => format!(
+                "sign it so that a transparency log has it, or write `tlog: ignored` for the signer{}",
+                signer.as_deref().map(|signer| format!(" `{signer}`")).unwrap_or_default()
+            ),
+            Self::RootTooOld { root, .. } => format!(
+                "name a newer `trusted_root.json` in `trust.roots` in place of `{root}`"
+            ),
             Self::LimitReached { .. } => {
                 "`cosign tree IMAGE` lists signatures and attestations: remove what is no longer needed".into()
             }
             Self::NoRule { repository, .. } => {
                 format!("add a rule under `trust.images`: `\"{repository}\": {{signed-by: {{any: [SIGNER]}}}}`")
             }
-            Self::Unsigned { image, .. } => format!("sign it: `cosign sign --key cosign.key {image}`"),
+            Self::Unsigned { command, .. } => format!("sign it: `{command}`"),
             Self::WrongSigner { hint, .. } => hint.clone(),
         })
     }
@@ -289,6 +368,31 @@ impl Explain for Refusal {
                 Fact::new("manifest", manifest),
             ],
             Self::CouldNotLookUp { error } => error.facts(),
+            Self::Expired {
+                expected,
+                found,
+                place,
+                manifest,
+                ..
+            } => vec![
+                Fact::new("expected", expected),
+                Fact::new("found", found),
+                Fact::new("place", place),
+                Fact::new("manifest", manifest),
+            ],
+            Self::NotLogged {
+                expected, found, ..
+            } => vec![Fact::new("expected", expected), Fact::new("found", found)],
+            Self::RootTooOld {
+                newest,
+                signed,
+                missing,
+                ..
+            } => vec![
+                Fact::new("trust root of", newest),
+                Fact::new("signed", signed),
+                Fact::new("missing", missing),
+            ],
             Self::LimitReached { over } => vec![
                 Fact::new("limit", over.limit),
                 Fact::new("found", over.found),
@@ -298,13 +402,18 @@ impl Explain for Refusal {
             Self::WrongSigner {
                 needed,
                 found,
+                strangers,
                 unknown,
                 ..
-            } => vec![
-                Fact::new("expected", needed),
-                Fact::new("found", listed(found)),
-                Fact::new("signatures by unknown keys", unknown),
-            ],
+            } => {
+                let mut facts = vec![
+                    Fact::new("expected", needed),
+                    Fact::new("found", listed(found)),
+                ];
+                facts.extend(strangers.iter().map(|name| Fact::new("found", name)));
+                facts.push(Fact::new("signatures by unknown signers", unknown));
+                facts
+            }
         }
     }
 }
@@ -334,19 +443,33 @@ impl Findings {
     }
 }
 
-fn decide(rule: &Rule, repository: &Repository, digest: Digest, findings: &Findings) -> Outcome {
+fn decide(policy: &Policy, rule: &Rule, image: &str, findings: &Findings) -> Outcome {
     let signers = findings.signers();
     if rule.requirement.satisfied_by(&signers) {
         return Outcome::Verified { signers };
     }
     let refusal = unknown(findings)
         .or_else(|| bad(&findings.candidates))
+        .or_else(|| findings.candidates.iter().find_map(expired))
+        .or_else(|| findings.candidates.iter().find_map(not_logged))
+        .or_else(|| findings.candidates.iter().find_map(root_too_old))
         .or_else(|| wrong_signer(rule, &findings.candidates))
         .unwrap_or_else(|| Refusal::Unsigned {
-            image: format!("{repository}@{digest}"),
+            command: command(policy, rule, image),
             others: findings.candidates.len(),
         });
     Outcome::Refused(refusal)
+}
+
+/// Returns how a signer of the rule signs: with a key, unless all of them are identities.
+fn command(policy: &Policy, rule: &Rule, image: &str) -> String {
+    let mut signers = rule.requirement.signers().iter();
+    let is_key = |name: &String| matches!(policy.signers().get(name), Some(Signer::Key { .. }));
+    if signers.any(is_key) {
+        format!("cosign sign --key cosign.key {image}")
+    } else {
+        format!("cosign sign {image}")
+    }
 }
 
 /// What was not read could have been the signature that is missing.
@@ -417,6 +540,58 @@ fn bad(candidates: &[Candidate]) -> Option<Refusal> {
     })
 }
 
+fn expired(candidate: &Candidate) -> Option<Refusal> {
+    let Check::Expired {
+        what,
+        expected,
+        found,
+    } = &candidate.check
+    else {
+        return None;
+    };
+    Some(Refusal::Expired {
+        what: what.clone(),
+        expected: expected.clone(),
+        found: found.clone(),
+        place: candidate.place,
+        manifest: candidate.manifest,
+    })
+}
+
+fn not_logged(candidate: &Candidate) -> Option<Refusal> {
+    let Check::NotLogged {
+        signer,
+        expected,
+        found,
+    } = &candidate.check
+    else {
+        return None;
+    };
+    Some(Refusal::NotLogged {
+        signer: signer.clone(),
+        expected: expected.clone(),
+        found: found.clone(),
+    })
+}
+
+fn root_too_old(candidate: &Candidate) -> Option<Refusal> {
+    let Check::RootTooOld {
+        root,
+        newest,
+        signed,
+        missing,
+    } = &candidate.check
+    else {
+        return None;
+    };
+    Some(Refusal::RootTooOld {
+        root: root.clone(),
+        newest: *newest,
+        signed: *signed,
+        missing: missing.clone(),
+    })
+}
+
 fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
     let found: BTreeSet<String> = candidates
         .iter()
@@ -427,13 +602,35 @@ fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
         .filter(|candidate| {
             matches!(
                 candidate.check,
-                Check::UnknownKey { .. } | Check::Certificate
+                Check::UnknownKey { .. }
+                    | Check::UnknownAuthority { .. }
+                    | Check::UnknownIdentity { .. }
+                    | Check::Certificate { .. }
             )
         })
         .count();
     if found.is_empty() && unknown == 0 {
         return None;
     }
+    let identities: Vec<String> = candidates
+        .iter()
+        .filter_map(|candidate| match &candidate.check {
+            Check::UnknownIdentity {
+                identity, issuer, ..
+            } => Some(format!("{} (issuer {})", quoted(identity), quoted(issuer))),
+            _ => None,
+        })
+        .take(3)
+        .collect();
+    // The edit that would let this very signature count is the candidate's own.
+    let edit = candidates
+        .iter()
+        .find_map(|candidate| match &candidate.check {
+            Check::UnknownAuthority { .. } | Check::UnknownIdentity { .. } => {
+                candidate.check.hint()
+            }
+            _ => None,
+        });
     let counting = rule.requirement.signers();
     let missing: Vec<&str> = counting.difference(&found).map(String::as_str).collect();
     let strangers: Vec<&str> = found.difference(counting).map(String::as_str).collect();
@@ -446,30 +643,35 @@ fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
         } else {
             format!("{more} more of {names} must sign this digest")
         }
-    } else if strangers.is_empty() {
-        format!(
-            "have it signed by {}, or add the public key that signed it to a signer of the rule",
-            missing.join(", ")
-        )
-    } else {
+    } else if !strangers.is_empty() {
         format!(
             "have it signed by {}, or add {} to `signed-by` of the rule `{}`",
             missing.join(", "),
             strangers.join(", "),
             rule.pattern
         )
+    } else if let Some(edit) = edit {
+        format!("have it signed by {}; {edit}", missing.join(", "))
+    } else {
+        format!(
+            "have it signed by {}, or add the public key that signed it to a signer of the rule",
+            missing.join(", ")
+        )
     };
     Some(Refusal::WrongSigner {
         needed: rule.requirement.to_string(),
         found,
+        strangers: identities,
         unknown,
         hint,
     })
 }
 
-fn alone(signers: &BTreeSet<String>) -> String {
-    if signers.is_empty() {
-        "none of the known keys".into()
+fn alone(signers: &BTreeSet<String>, strangers: &[String]) -> String {
+    if signers.is_empty() && !strangers.is_empty() {
+        strangers.join(", ")
+    } else if signers.is_empty() {
+        "none of the known signers".into()
     } else {
         format!("{} only", listed(signers))
     }

@@ -239,3 +239,34 @@ fn the_empty_cache_is_empty() {
     sandbox.run(["cache", "ls"]).expect(0);
     assert!(!sandbox.cache().exists(), "looking makes no folder");
 }
+
+#[test]
+fn a_missing_launcher_leaves_what_any_refused_run_leaves() {
+    let mut sandbox = Sandbox::new();
+    sandbox.write("p.yml", MINIMAL);
+    let output = sandbox.write("output", "");
+    sandbox.set("GITHUB_OUTPUT", output.to_str().unwrap());
+    sandbox.set("GITHUB_ACTIONS", "true");
+    for command in ["run", "plan", "validate"] {
+        let refused = sandbox.run([
+            command,
+            "p.yml",
+            "--sandbox",
+            "--launcher",
+            "missing",
+            "--report",
+            command,
+        ]);
+        refused.expect(2).says("the launcher ./missing does not");
+        let report = sandbox.path().join(command).join("report.json");
+        let report: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        assert_eq!(report["exit"]["name"], "usage");
+        assert_eq!(report["command"], command);
+        assert_eq!(report["files"], serde_json::json!(["p.yml"]));
+        let reason = report["reason"].as_str().unwrap();
+        assert!(reason.contains("./missing"), "{reason}");
+    }
+    let outputs = std::fs::read_to_string(output).unwrap();
+    assert_eq!(outputs.matches("\nusage\n").count(), 3, "{outputs}");
+}

@@ -14,6 +14,7 @@ mod cancel;
 mod cli;
 mod component;
 mod document;
+mod faults;
 mod finish;
 mod formats;
 mod gate;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use shipgate::cli::derive::AUTHORITY;
 use shipgate::cli::environment::Environment;
 use shipgate::cli::sandbox_args::SandboxArgs;
 use shipgate::engine::grants::Grants;
@@ -12,8 +13,8 @@ use shipgate::outcome::ExitCode;
 use shipgate::sandbox::policy::Subject;
 use shipgate::sandbox::{Folder, Host, Policy, front, pattern};
 
+use crate::egress::Granted;
 use crate::failure;
-use crate::network::Granted;
 use crate::stage::Carry;
 
 /// The reason of what was given on the command line.
@@ -28,6 +29,9 @@ pub struct Cage {
     pub hosts: Vec<(Granted, String)>,
     /// Files that are read: as they are written in the document, and why.
     pub files: Vec<(String, String)>,
+    /// Files with certificate authorities that the launcher trusts for it: the component does not get
+    /// them.
+    pub trusted: Vec<(String, String)>,
     /// Folders.
     pub folders: Vec<Mount>,
     /// Single files that are written: as they are written, why, and how they get out.
@@ -98,7 +102,13 @@ impl Cage {
             }
         }
         for (path, reasons) in &grants.read {
-            self.files.push((path.clone(), reason(reasons)));
+            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY);
+            let list = if only_trusted {
+                &mut self.trusted
+            } else {
+                &mut self.files
+            };
+            list.push((path.clone(), reason(reasons)));
         }
         for (path, reasons) in &grants.write {
             let appended = front::APPENDED
@@ -204,7 +214,7 @@ impl Cage {
             let name = granted.host.to_string();
             found.push(refused(Subject::Connect(&granted.host), &name, reason));
         }
-        for (path, reason) in &self.files {
+        for (path, reason) in self.files.iter().chain(&self.trusted) {
             let real = self.real(path);
             // What is not there can't be read.
             if real.exists() {
@@ -279,6 +289,27 @@ impl Cage {
                     own.display()
                 ))
                 .hinted("grant a folder that does not hold it"),
+        )
+    }
+
+    /// Says which grant would let the component change a file or folder that decides what runs.
+    pub fn changes(&self, own: &Path) -> Option<Failure> {
+        let own = real(&self.working_folder.join(own));
+        let touched = |path: &Path| own.starts_with(path) || path.starts_with(&own);
+        let folders = self.folders.iter().filter(|mount| !mount.read_only);
+        let carried = self.carried.iter().map(|(path, ..)| self.real(path));
+        let path = folders
+            .map(|mount| real(&mount.host))
+            .chain(carried)
+            .find(|path| touched(path))?;
+        let message = format!("can't grant {} to be written", path.display());
+        Some(
+            Failure::new(ExitCode::Usage, message)
+                .caused_by(format!(
+                    "{} says which component may run: whoever can change it is outside the sandbox",
+                    own.display()
+                ))
+                .hinted("grant a folder that does not hold it, or keep it elsewhere"),
         )
     }
 
@@ -462,5 +493,14 @@ mod tests {
         let mount = cage.mount(".", true, String::new());
         cage.folders.push(mount);
         assert!(cage.opens(&own).is_some());
+        // What only decides may be read, and not be written.
+        assert!(cage.changes(&own).is_none());
+        let mount = cage.mount("state", false, String::new());
+        cage.folders.push(mount);
+        assert!(cage.changes(&own).is_some());
+        assert!(cage.changes(Path::new("p.yml")).is_none());
+        cage.carried
+            .push(("p.yml".into(), String::new(), Carry::Replace));
+        assert!(cage.changes(Path::new("p.yml")).is_some());
     }
 }

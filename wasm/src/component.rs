@@ -11,16 +11,16 @@ use tokio::time::{sleep, timeout};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::p2::bindings::Command;
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bounds::{self, Bounds, Counted, MemoryMeter, Output};
 use crate::cage::Cage;
-use crate::failure;
-use crate::network::{Names, NamesView, Policy};
+use crate::egress::Egress;
+use crate::hasher::Room;
+use crate::interface::{self, Granted, InterfaceView};
 use crate::stage::Stage;
+use crate::{failure, network};
 
 /// How long a component may take to end once it was asked to: `finally` has 8 s of it, and GitHub
 /// kills after 10 s.
@@ -37,6 +37,8 @@ pub struct Run<'a> {
     pub path: &'a Path,
     /// What it gets.
     pub cage: &'a Cage,
+    /// Its only way out.
+    pub egress: &'a Egress,
     /// Its private folder.
     pub stage: &'a Stage,
     /// How much it may use.
@@ -67,6 +69,10 @@ pub fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     // A component that never waits is interrupted all the same.
     config.epoch_interruption(true);
+    // What only debuggers and backtraces need is a sixth of the compiled code, which is read at every start.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
+    config.wasm_backtrace_max_frames(None);
     Engine::new(&config)
 }
 
@@ -77,22 +83,16 @@ pub fn engine() -> wasmtime::Result<Engine> {
 pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
     let engine = run.component.engine().clone();
     let output = Output::new(run.bounds.output);
-    let policy = Policy::new(
-        run.cage
-            .hosts
-            .iter()
-            .map(|(granted, _)| granted.clone())
-            .collect(),
-    );
     let mut context = context(&run, &output)?;
-    policy.apply(&mut context);
+    network::apply(&mut context, run.egress);
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES);
     let state = State {
         context: context.build(),
         table,
         memory: MemoryMeter::new(run.bounds.memory),
-        policy,
+        granted: Granted::new(&run.cage.folders),
+        room: Room::new(),
     };
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.memory);
@@ -117,14 +117,10 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
 async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failure> {
     let mut linker = Linker::new(run.component.engine());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
-    // The last definition counts: names go through the policy.
-    linker.allow_shadowing(true);
-    ip_name_lookup::add_to_linker::<State, Names>(&mut linker, |state| NamesView {
-        policy: &state.policy,
-        sockets: WasiSocketsCtxView {
-            ctx: state.context.sockets(),
-            table: &mut state.table,
-        },
+    interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
+        granted: &state.granted,
+        room: &state.room,
+        table: &mut state.table,
     })
     .map_err(failure::host)?;
     let command = Command::instantiate_async(&mut *store, run.component, &linker)
@@ -169,7 +165,8 @@ struct State {
     context: WasiCtx,
     table: ResourceTable,
     memory: MemoryMeter,
-    policy: std::sync::Arc<Policy>,
+    granted: Granted,
+    room: Room,
 }
 
 impl WasiView for State {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shipgate::cli::args::{Cli, Command, RunArgs, ValidateArgs};
+use shipgate::cli::clients;
 use shipgate::cli::derive::{self, Derived, derive};
 use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
@@ -14,18 +15,23 @@ use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
+use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::{Diagnostic, Source};
-use shipgate::sandbox::{Policy, capability};
+use shipgate::sandbox::{Component, Policy, capability};
 
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
-use crate::compiled::{self, Places};
+use crate::compiled::{self, Bytes, Places};
 use crate::component::{self, Run, Stdin};
+use crate::egress::Egress;
+use crate::record::{self, Given, Record};
+use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
-use crate::{exit, failure};
+use crate::trust::{self, Trust};
+use crate::{describe, exit, failure};
 
 /// How long a command may take whose steps are not known.
 const RAW_TIME: Duration = Duration::from_secs(3600);
@@ -36,6 +42,7 @@ const VALIDATE_TIME: Duration = Duration::from_secs(60);
 pub fn launch(line: Line) -> u8 {
     let talk = match &line {
         Line::Command(cli, _) => cli.talk_settled(),
+        Line::Describe(describe) => describe.talk.clone(),
         Line::Raw(raw) => raw.talk.clone(),
     };
     let mut session = Session::new(&talk, Environment::of_process());
@@ -51,6 +58,7 @@ pub fn launch(line: Line) -> u8 {
     let ended = runtime.block_on(async {
         match line {
             Line::Command(cli, words) => command(&cli, words, &mut session).await,
+            Line::Describe(line) => describe::describe(&line.component, &session),
             Line::Raw(raw) => by_hand(&raw, &session).await,
         }
     });
@@ -80,7 +88,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
     });
     let arguments = words.collect::<Result<Vec<_>, _>>()?;
     let mut cage = cage(session)?;
-    let policy = policy(sandbox)?;
+    let policy = policy(sandbox).map_err(|failure| derive::refused(failure, cli, session))?;
     match asked {
         Asked::Validate(validate) => {
             session.mind_signals()?;
@@ -99,9 +107,16 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 sandbox,
                 stdin: stdin_of(&validate.pipelines),
                 brief: Brief::default(),
+                // Documents are checked without network.
+                dialer: Client::new(Config::default())
+                    .map_err(failure::host)?
+                    .dialer(),
                 document: None,
+                plain_http: None,
+                given: None,
             };
-            perform(task, cage, &policy, session).await
+            let ended = perform(task, cage, &policy, session).await;
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
         Asked::Run(run) | Asked::Plan(run) => {
             let command = if matches!(asked, Asked::Run(_)) {
@@ -120,13 +135,14 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 },
                 _ => Purpose::Run,
             };
-            let task = task(&derived, run, arguments, sandbox);
+            let mut task = task(&derived, run, arguments, sandbox);
+            task.given = matches!(purpose, Purpose::Run).then(|| Given {
+                cache: cage.working_folder.join(derived.cache()),
+                header: derived.header().clone(),
+            });
             let ended = pipeline(&derived, &purpose, task, cage, &policy, session).await;
             derived.close().await;
-            ended.map_err(|failure| match failure.exit {
-                ExitCode::NotGranted => derive::refused(failure, run, command, session),
-                _ => failure,
-            })
+            ended.map_err(|failure| derive::refused(failure, cli, session))
         }
     }
 }
@@ -150,10 +166,15 @@ fn task<'a>(
         sandbox,
         stdin,
         brief: Brief {
+            run: Some(derived.header().run.clone()),
             playground: derived.playground(),
+            trusted: derived.trusted(),
             ..Brief::default()
         },
+        dialer: derived.dialer(),
         document,
+        plain_http: run.store.plain_http,
+        given: None,
     }
 }
 
@@ -184,7 +205,10 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
+        dialer: clients::http(&[], &session.environment)?.dialer(),
         document: None,
+        plain_http: None,
+        given: None,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -217,8 +241,14 @@ struct Task<'a> {
     arguments: Vec<String>,
     stdin: Stdin,
     brief: Brief,
+    /// Connects for it.
+    dialer: Dialer,
     /// The document's path and text as they were read: what grants were derived from is what runs.
     document: Option<(PathBuf, String)>,
+    /// Whether registries are spoken to without TLS, where the command line says so.
+    plain_http: Option<bool>,
+    /// What a run is given that keeps a journal.
+    given: Option<Given>,
 }
 
 async fn perform(
@@ -233,7 +263,7 @@ async fn perform(
 /// Refuses, grants, loads and runs. `named` says whether files have the names inside that they have
 /// outside.
 async fn perform_named(
-    task: Task<'_>,
+    mut task: Task<'_>,
     mut cage: Cage,
     policy: &Policy,
     session: &Session,
@@ -243,30 +273,41 @@ async fn perform_named(
     cage.without_denied_front(policy);
     refuse(cage.denied(policy), session)?;
     let places = Places::usual(&session.environment);
-    for own in places.iter().flat_map(|it| [&it.compiled, &it.state]) {
+    for own in places.iter().flat_map(Places::all) {
         if let Some(failure) = cage.opens(own) {
             return Err(failure);
         }
     }
+    let trust = Trust::find(task.sandbox, &session.environment)?;
+    let usual = trust::usual(&session.environment);
+    let deciding = trust.iter().flat_map(Trust::files).chain(usual.as_deref());
+    if let Some(failure) = deciding.into_iter().find_map(|own| cage.changes(own)) {
+        return Err(failure);
+    }
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
-    let stage = stage(&task, &cage, named, session)?;
-    let path = component_path(task.sandbox.component.clone())?;
-    let loaded = tokio::select! {
+    let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let egress = egress.map_err(failure::host)?;
+    let stage = stage(&task, &cage, &egress, named, session)?;
+    let record = record::keep(&cage, task.given.take(), session);
+    let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
             return Err(Failure::new(ExitCode::Cancelled, "cancelled before the component began"));
         }
-        loaded = load(path.clone(), places) => loaded?,
+        loaded = load(&task, trust.as_ref(), places, session) => loaded?,
     };
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
     }
+    session.printer.note(&running(&path, &loaded.digest));
     let ended = component::run(Run {
         component: &loaded.component,
         path: &path,
         cage: &cage,
+        egress: &egress,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -278,6 +319,7 @@ async fn perform_named(
         Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
         Err(failure) => told(session, &failure),
     };
+    record.into_iter().for_each(Record::end);
     for failure in stage.carry_out() {
         let unwritten = told(session, &failure);
         if code == ExitCode::Done.code() {
@@ -287,7 +329,13 @@ async fn perform_named(
     Ok(code)
 }
 
-fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result<Stage, Failure> {
+fn stage(
+    task: &Task<'_>,
+    cage: &Cage,
+    egress: &Egress,
+    named: bool,
+    session: &Session,
+) -> Result<Stage, Failure> {
     let mut stage = Stage::new(&cage.working_folder).map_err(failure::host)?;
     let brief = Brief {
         working_folder: named.then(|| cage.working_folder.display().to_string()),
@@ -296,6 +344,7 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
             std::env::consts::OS.to_owned(),
             std::env::consts::ARCH.to_owned(),
         )),
+        egress: Some(egress.way().clone()),
         ..task.brief.clone()
     };
     stage.brief(&brief).map_err(failure::host)?;
@@ -311,16 +360,40 @@ fn stage(task: &Task<'_>, cage: &Cage, named: bool, session: &Session) -> Result
     Ok(stage)
 }
 
-/// Reads and compiles the component on a thread of its own: a signal must not have to wait for it.
-async fn load(path: PathBuf, places: Option<Places>) -> Result<compiled::Loaded, Failure> {
+/// Gets and compiles the component, and returns it with what it is called.
+async fn load(
+    task: &Task<'_>,
+    trust: Option<&Trust>,
+    places: Option<Places>,
+    session: &Session,
+) -> Result<(PathBuf, compiled::Loaded), Failure> {
+    let (path, fetched) = match &task.sandbox.component {
+        Some(Component::Registry(artifact)) => {
+            let origin = Origin {
+                artifact,
+                trust,
+                plain_http: task.plain_http,
+                kept: places.as_ref().map(|places| places.components.as_path()),
+            };
+            let bytes = origin.obtain(session).await?;
+            (artifact.to_string().into(), Some(bytes))
+        }
+        Some(Component::File(path)) => (path.clone(), None),
+        None => (component_beside()?, None),
+    };
+    let name = path.clone();
+    // On a thread of its own: a signal must not have to wait for it.
     #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
     let loading = tokio::task::spawn_blocking(move || {
-        let bytes = std::fs::read(&path).map_err(|error| failure::component(&path, error))?;
+        let bytes = match fetched {
+            Some(bytes) => Bytes::Here(bytes),
+            None => Bytes::File(path.clone()),
+        };
         let engine = component::engine().map_err(failure::host)?;
         compiled::load(&engine, bytes, places.as_ref())
-            .map_err(|error| failure::compile(&path, &error))
+            .map_err(|error| failure::load(&path, &error))
     });
-    loading.await.map_err(failure::host)?
+    Ok((name, loading.await.map_err(failure::host)??))
 }
 
 fn cage(session: &Session) -> Result<Cage, Failure> {
@@ -375,16 +448,22 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
-/// Returns the component: the one that was named, or the one beside this program.
-fn component_path(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    if let Some(path) = named {
-        return Ok(path);
-    }
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name("shipgate.wasm"));
-    match beside {
-        Some(path) if path.exists() => Ok(path),
-        looked_at => Err(failure::no_component(looked_at.as_deref())),
+/// Returns the line that says what runs, as `sha256sum` would check it.
+fn running(path: &Path, digest: &str) -> String {
+    format!("sandbox: it is {}, sha256:{digest}", path.display())
+}
+
+/// Returns the component beside this program, the one that is made for the launcher first.
+fn component_beside() -> Result<PathBuf, Failure> {
+    let Ok(program) = std::env::current_exe() else {
+        return Err(failure::no_component(None));
+    };
+    let beside = BESIDE.map(|name| program.with_file_name(name));
+    match beside.iter().find(|path| path.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(failure::no_component(Some(&beside[0]))),
     }
 }
+
+/// What components are called.
+const BESIDE: [&str; 2] = ["shipgate-hosted.wasm", "shipgate.wasm"];

@@ -4,16 +4,27 @@
 //! component gets. `docs/sandbox.md` says what is enforced and what is not.
 
 mod arguments;
+mod artifact;
 mod bounds;
 mod cage;
 mod compiled;
 mod component;
+mod describe;
+mod egress;
+mod evidence;
 mod exit;
 mod failure;
+mod hasher;
+mod interface;
 mod launch;
 mod network;
+mod record;
+mod sealed;
+mod source;
 mod stage;
+mod stale;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@ use shipgate::cli::hosted::{BRIEF, Brief};
 use shipgate::failure::Failure;
 use tempfile::TempDir;
 
-use crate::failure;
+use crate::{failure, stale};
 
 /// The largest file that is copied, in bytes: larger ones no part of shipgate takes.
 const MAX_FILE: u64 = (4 << 20) + 1;
@@ -23,6 +23,8 @@ const MAX_CARRIED: u64 = 4 << 20;
 pub struct Stage {
     folder: TempDir,
     carried: Vec<Carried>,
+    /// Held as long as this process lives, outside of what the component sees.
+    _lock: fs::File,
 }
 
 /// A single file that the component may write.
@@ -49,12 +51,15 @@ impl Stage {
     /// # Errors
     /// There is no folder for temporary files.
     pub fn new(working_folder: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("shipgate-sandbox-")
-            .tempdir()?;
+        let folder = stale::make()?;
+        let lock = stale::lock(folder.path())?;
+        if let Some(parent) = folder.path().parent() {
+            stale::sweep(parent, folder.path());
+        }
         let stage = Self {
             folder,
             carried: Vec::new(),
+            _lock: lock,
         };
         fs::create_dir(stage.private())?;
         fs::create_dir(stage.root())?;

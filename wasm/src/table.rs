@@ -26,6 +26,9 @@ pub fn table(cage: &Cage, bounds: &Bounds, environment: &Environment) -> String 
         };
         rows.push(("read", path.clone(), reason));
     }
+    for (path, reason) in &cage.trusted {
+        rows.push(("trust", path.clone(), reason.clone()));
+    }
     for mount in &cage.folders {
         let kind = if mount.read_only { "read" } else { "write" };
         let folder = format!("{}/", mount.shown.trim_end_matches('/'));

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
+use super::super::config::Config;
 use super::super::credentials::{Credentials, HelperError, HelperOutput, NoHelpers, Source};
 use super::super::fake::{Fake, Reply, Seen};
-use super::super::transport::{Config, Transport};
+use super::super::transport::Transport;
 use super::*;
 use crate::failure::Explain as _;
 

@@ -42,58 +42,208 @@ fn nothing_listens_and_nothing_is_sent_as_a_datagram() {
 fn only_what_is_granted_is_connected_to() {
     let (granted, other) = (Service::constant(200, ""), Service::constant(200, ""));
     let sandbox = Sandbox::new();
-    let (address, other) = (&*granted.address(), &*other.address());
+    let address = &*granted.address();
+    let (port, other_port) = (port(&granted), port(&other));
     let grants = ["--allow-host", address];
-    attempt(&sandbox, &grants, &["connect", address]).expect(0);
-    let mapped = address.replace("127.0.0.1", "[::ffff:127.0.0.1]");
-    for target in [
-        other,
-        "127.0.0.2:80",
-        "169.254.169.254:80",
-        "[fd00:ec2::254]:80",
-        "10.0.0.1:443",
-        "[::1]:80",
+    attempt(&sandbox, &grants, &["probe", "127.0.0.1", &port]).expect(0);
+    // IPv4 in IPv6 is the same address: no more and no less.
+    attempt(&sandbox, &grants, &["probe", "::ffff:127.0.0.1", &port]).expect(0);
+    for (host, port) in [
+        ("127.0.0.1", &*other_port),
+        ("::ffff:127.0.0.1", &other_port),
+        ("127.0.0.2", &port),
+        ("127.1", &port),
+        ("2130706433", &port),
+        ("0.0.0.0", &port),
+        ("169.254.169.254", "80"),
+        ("::ffff:169.254.169.254", "80"),
+        ("fd00:ec2::254", "80"),
+        ("10.0.0.1", "443"),
+        ("::1", &port),
+        ("localhost", &port),
     ] {
-        let output = denied(attempt(&sandbox, &grants, &["connect", target]));
-        output
+        denied(attempt(&sandbox, &grants, &["probe", host, port]))
             .says("refused: a connection to ")
             .says(&format!("it is none of {address}"))
-            .says("--allow-host");
+            .says(&format!(
+                "to allow it, add `--allow-host {}`",
+                place(host, port)
+            ));
     }
-    // An IPv4 address in IPv6 letters is no address for WASI, granted or not.
-    for target in [&mapped, &other.replace("127.0.0.1", "[::ffff:127.0.0.1]")] {
-        denied(attempt(&sandbox, &grants, &["connect", target]));
+    denied(attempt(&sandbox, &[], &["probe", "127.0.0.1", &port]))
+        .says("no host is granted")
+        .says(&format!("--allow-host {address}"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn nothing_goes_around_the_egress() {
+    let service = Service::constant(200, "");
+    let sandbox = Sandbox::new();
+    let address = &*service.address();
+    let grants = ["--allow-host", address];
+    // Not even to what is granted.
+    for target in [address, "127.0.0.2:80", "[::1]:80", "169.254.169.254:80"] {
+        denied(attempt(&sandbox, &grants, &["connect", target]))
+            .says(&format!("refused: a connection to {target}"))
+            .says("it goes around the launcher's egress");
     }
-    let nothing = denied(attempt(&sandbox, &[], &["connect", address]));
-    assert!(nothing.stdout.contains("denied"));
+    // An IPv4 address in IPv6 letters is no address for WASI.
+    let mapped = address.replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    denied(attempt(&sandbox, &grants, &["connect", &mapped]));
+    for name in ["localhost", "c2VjcmV0.evil.example"] {
+        denied(attempt(&sandbox, &grants, &["resolve", name]));
+    }
+    assert!(service.requests().is_empty());
 }
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
 fn names_that_are_not_granted_are_never_looked_up() {
+    let service = Service::constant(200, "");
+    let port = &*port(&service);
     let sandbox = Sandbox::new();
-    let grants = ["--allow-host", "localhost:80"];
-    attempt(&sandbox, &grants, &["resolve", "localhost"]).expect(0);
+    let local = format!("localhost:{port}");
+    let grants = ["--allow-host", &local];
+    attempt(&sandbox, &grants, &["probe", "localhost", port]).expect(0);
     for name in [
         "c2VjcmV0.evil.example",
         "localhost.evil.example",
         "evil.localhost",
     ] {
-        denied(attempt(&sandbox, &grants, &["resolve", name]))
-            .says(&format!("refused: looking up {name}"))
-            .says(&format!("--allow-host {name}:PORT"));
+        denied(attempt(&sandbox, &grants, &["probe", name, port]))
+            .says(&format!("refused: a connection to {name}:{port}"))
+            .says(&format!("--allow-host {name}:{port}"));
     }
     // Being granted on one port is no grant for another.
-    let service = Service::constant(200, "");
-    let port = service.address().rsplit_once(':').unwrap().1.to_owned();
-    let elsewhere = format!("localhost:{port}");
-    denied(attempt(&sandbox, &grants, &["connect", &elsewhere]));
-    attempt(
-        &sandbox,
-        &["--allow-host", &elsewhere],
-        &["connect", &elsewhere],
-    )
-    .expect(0);
+    denied(attempt(&sandbox, &grants, &["probe", "localhost", "1"]));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_stream_is_held_to_the_host_that_was_granted() {
+    let service = Service::constant(200, "up");
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    let local = format!("localhost:{port}");
+    let grants = ["--allow-host", &local];
+    let send = |bytes: &str| attempt(&sandbox, &grants, &["send", "localhost", port, bytes]);
+    let own = format!("Host: {local}\\r\\n");
+    send(&format!("GET /own HTTP/1.1\\r\\n{own}\\r\\n")).expect(0);
+    for (bytes, says) in [
+        (
+            format!("GET / HTTP/1.1\\r\\nHost: other.example:{port}\\r\\n\\r\\n"),
+            "its `Host` is not that of the connection: other.example",
+        ),
+        // The same address under its other name is another host.
+        (
+            format!("GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n"),
+            "its `Host` is not that of the connection: 127.0.0.1",
+        ),
+        (
+            format!("GET http://other.example/ HTTP/1.1\\r\\n{own}\\r\\n"),
+            "it does not ask for a path of this host",
+        ),
+        (
+            format!("GET / HTTP/1.1\\r\\n{own}{own}\\r\\n"),
+            "more than one",
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\\r\\n{own}Content-Length: 4\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n"
+            ),
+            "both `Content-Length` and `Transfer-Encoding`",
+        ),
+        (
+            format!("CONNECT {local} HTTP/1.1\\r\\n{own}\\r\\n"),
+            "`CONNECT` opens tunnels",
+        ),
+        (
+            format!("GET / HTTP/1.1\\r\\n{own}Upgrade: h2c\\r\\n\\r\\n"),
+            "`Upgrade` leads to something that is no HTTP",
+        ),
+        (
+            "\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03".to_owned(),
+            "it is TLS, in a connection for plain HTTP",
+        ),
+    ] {
+        denied(send(&bytes))
+            .says(&format!("refused: a request to {local}"))
+            .says(says);
+    }
+    let asked: Vec<_> = service.requests();
+    let asked: Vec<_> = asked.iter().map(|it| it.target.as_str()).collect();
+    assert_eq!(asked, ["/own"]);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_egress_is_for_the_component_and_has_bounds() {
+    let service = Service::start(|_| crate::harness::Answer::Silence);
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    let address = &*service.address();
+    let grants = ["--allow-host", address];
+    denied(attempt(&sandbox, &grants, &["guess", "127.0.0.1", port]))
+        .says("refused: a connection to the egress")
+        .says("it does not begin with this run's token");
+    denied(attempt(&sandbox, &grants, &["flood-egress"])).says("this run's token");
+    let many = ["many", "127.0.0.1", port, "100"];
+    attempt(&sandbox, &grants, &many).expect(0);
+    let too_many = ["many", "127.0.0.1", port, "200"];
+    let output = denied(attempt(&sandbox, &grants, &too_many));
+    assert!(
+        output.stdout.contains("128 connections are open already"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_redirect_leads_to_no_other_host() {
+    let other = Service::constant(200, "secret");
+    let to = other.url("/taken");
+    let service = Service::start(move |_| {
+        crate::harness::Answer::Reply(302, vec![("Location".into(), to.clone())], Vec::new())
+    });
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        format!(
+            "version: 1
+steps:
+  - gate:
+      within: 1s
+      every: 200ms
+      probes: {{page: {{http: {{url: \"{}\", redirects: follow}}}}}}
+",
+            service.url("/")
+        ),
+    );
+    let refused = sandbox.caged(&["p.yml"]);
+    assert_ne!(refused.status.code(), Some(0));
+    let line = format!("to allow it, add `--allow-host {}`", other.address());
+    refused
+        .says(&format!("refused: a connection to {}", other.address()))
+        .says(&line);
+    assert!(other.requests().is_empty());
+    let host = other.address();
+    sandbox.caged(&["p.yml", "--allow-host", &host]).expect(0);
+    assert!(!other.requests().is_empty());
+}
+
+fn port(service: &Service) -> String {
+    let address = service.address();
+    address.rsplit_once(':').unwrap().1.to_owned()
+}
+
+fn place(host: &str, port: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[test]

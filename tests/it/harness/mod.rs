@@ -7,6 +7,8 @@ mod act;
 mod certificates;
 mod client;
 mod component;
+#[path = "../../fault/mod.rs"]
+mod fault;
 mod image;
 mod playground;
 mod process;
@@ -24,7 +26,10 @@ mod yaml;
 pub use act::{Job, Project};
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
-pub use component::{Runtime, component, hostile, installed, launcher, shared};
+pub use component::{
+    Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
+};
+pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};

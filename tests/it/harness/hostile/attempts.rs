@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 
@@ -43,6 +43,28 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         ["connect", address] => TcpStream::connect(address)
             .map(|_| "connected".into())
             .map_err(text),
+        ["probe", host, port] => ask(host, port, "\"probe\"").map(|_| "connected".into()),
+        ["send", host, port, bytes] => send(host, port, &unescape(bytes)),
+        ["many", host, port, count] => {
+            let mut open = Vec::new();
+            for _ in 0..count.parse().unwrap() {
+                open.push(ask(host, port, HTTP)?);
+            }
+            Ok(format!("{} at once", open.len()))
+        }
+        ["guess", host, port] => {
+            let (address, token) = way()?;
+            let wrong: String = token.chars().rev().collect();
+            converse(&address, &line(&wrong, host, port, HTTP)).map(|(_, answer)| answer)
+        }
+        ["flood-egress"] => {
+            let (address, _) = way()?;
+            let mut stream = TcpStream::connect(address).map_err(text)?;
+            for _ in 0..10_000 {
+                stream.write_all(&[b'x'; 4096]).map_err(text)?;
+            }
+            Ok("it took everything".into())
+        }
         ["resolve", name] => {
             let mut found = (*name, 80).to_socket_addrs().map_err(text)?;
             found
@@ -54,6 +76,9 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         ["write", path] => fs::write(path, "hostile")
             .map(|()| "written".into())
             .map_err(text),
+        ["write", path, text] => fs::write(path, text)
+            .map(|()| "written".into())
+            .map_err(|error| error.to_string()),
         ["link", target, link] => {
             let [target, path] = [target, link].map(|path| CString::new(*path).unwrap());
             // SAFETY: both are strings that end with NUL and outlive the call.
@@ -86,4 +111,89 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         }
         other => Err(format!("no such attempt: {other:?}")),
     }
+}
+
+const HTTP: &str = r#"{"http":{"tls":false}}"#;
+
+/// Returns the address and the token of the egress, from the launcher's brief.
+fn way() -> Result<(String, String), String> {
+    let brief = fs::read_to_string("/.shipgate-launcher/brief.json").map_err(|it| it.to_string())?;
+    let value = |name: &str| {
+        let (_, rest) = brief.split_once(&format!("\"{name}\":\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    value("address")
+        .zip(value("token"))
+        .ok_or_else(|| format!("no egress in {brief}"))
+}
+
+fn line(token: &str, host: &str, port: &str, want: &str) -> String {
+    let host = host.replace('\\', "\\\\").replace('"', "\\\"");
+    format!(
+        "{{\"token\":\"{token}\",\"host\":\"{host}\",\"port\":{port},\"want\":{want},\"timeout-us\":5000000}}\n"
+    )
+}
+
+/// Sends a line and returns the answer's.
+fn converse(address: &str, line: &str) -> Result<(BufReader<TcpStream>, String), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect(address).map_err(text)?;
+    stream.write_all(line.as_bytes()).map_err(text)?;
+    let mut stream = BufReader::new(stream);
+    let mut answer = String::new();
+    stream.read_line(&mut answer).map_err(text)?;
+    if answer.is_empty() {
+        return Err("no answer".into());
+    }
+    Ok((stream, answer))
+}
+
+/// Asks the egress for a host.
+fn ask(host: &str, port: &str, want: &str) -> Result<BufReader<TcpStream>, String> {
+    let (address, token) = way()?;
+    let (stream, answer) = converse(&address, &line(&token, host, port, want))?;
+    if answer.starts_with("{\"open\"") {
+        Ok(stream)
+    } else {
+        Err(answer.trim_end().to_owned())
+    }
+}
+
+/// Sends bytes to a host and returns the beginning of what comes back.
+fn send(host: &str, port: &str, bytes: &[u8]) -> Result<String, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut stream = ask(host, port, HTTP)?;
+    stream.get_mut().write_all(bytes).map_err(text)?;
+    let mut frame = [0; 4];
+    stream.read_exact(&mut frame).map_err(text)?;
+    let length = u32::from_be_bytes(frame);
+    let mut piece = vec![0; (length & !(1 << 31)) as usize];
+    stream.read_exact(&mut piece).map_err(text)?;
+    let piece = String::from_utf8_lossy(&piece).into_owned();
+    if length >> 31 == 1 { Err(piece) } else { Ok(piece) }
+}
+
+/// Turns `\r`, `\n` and `\xNN` into what they stand for.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        bytes.extend(plain.bytes());
+        rest = match escape.split_at(1) {
+            ("r", rest) => {
+                bytes.push(b'\r');
+                rest
+            }
+            ("n", rest) => {
+                bytes.push(b'\n');
+                rest
+            }
+            (_, rest) => {
+                bytes.push(u8::from_str_radix(&rest[..2], 16).unwrap());
+                &rest[2..]
+            }
+        };
+    }
+    bytes.extend(rest.bytes());
+    bytes
 }

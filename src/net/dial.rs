@@ -1,0 +1,116 @@
+//! Connections on behalf of somebody else: the launcher's egress makes them for a component, step by
+//! step, so that it can look at the addresses in between.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connector::{Connector, Limit, dial_at, resolve};
+use super::egress::{Opened, Secured, microseconds};
+use super::error::{Endpoint, Error};
+use super::stream::Stream;
+
+/// Opens connections exactly as the client does that it comes from, with the same trust and the same
+/// errors. It asks no grants: whoever uses it decides.
+#[derive(Clone, Debug)]
+pub struct Dialer(Connector);
+
+/// The addresses of a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LookedUp {
+    /// Each with the port; at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// How long the look-up took; nothing for a literal address.
+    pub took: Option<Duration>,
+}
+
+impl Dialer {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self(connector)
+    }
+
+    /// Returns the addresses of a host, by the system's resolver.
+    ///
+    /// # Errors
+    /// The name has none, or the time is over.
+    pub async fn look_up(host: &str, port: u16, limit: Limit) -> Result<LookedUp, Error> {
+        let (addresses, took) = resolve(&Endpoint::new(host, port), limit).await?;
+        Ok(LookedUp { addresses, took })
+    }
+
+    /// Connects to one of the addresses and to no other, and speaks TLS with the host if it is to.
+    ///
+    /// # Errors
+    /// As for a request, up to the connection.
+    pub async fn open(
+        &self,
+        host: &str,
+        port: u16,
+        at: &LookedUp,
+        tls: bool,
+        limit: Limit,
+    ) -> Result<Connection, Error> {
+        let endpoint = Endpoint::new(host, port);
+        let opened = dial_at(endpoint, &at.addresses, at.took, limit).await?;
+        self.0.speak(opened, tls, limit).await.map(Connection)
+    }
+}
+
+/// An open connection, over which plain bytes go in and out.
+pub struct Connection(Stream);
+
+impl Connection {
+    /// Returns how it came about, for the one on whose behalf it was opened.
+    #[must_use]
+    pub fn opened(&self) -> Opened {
+        let facts = &self.0.facts;
+        Opened {
+            remote: facts.endpoint.address,
+            dns_us: facts.dns.map(microseconds),
+            tcp_us: microseconds(facts.tcp),
+            tls: facts
+                .tls
+                .as_ref()
+                .map(|(took, info)| Secured::new(*took, info)),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.0.facts).finish()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

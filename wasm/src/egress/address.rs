@@ -1,0 +1,114 @@
+//! Which addresses are public ones.
+
+use std::net::IpAddr;
+
+/// Says whether an address is one that a public name may have: no private, shared, loopback,
+/// link-local (cloud metadata among them), documentation, multicast or unspecified one, also not
+/// inside an IPv6 address.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, third, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || first == 0
+                || first >= 240
+                // RFC 6598, shared by carriers, and used inside clouds.
+                || first == 100 && second & 0xc0 == 64
+                // RFC 6890, protocol assignments.
+                || first == 192 && second == 0 && third == 0
+                // RFC 7526, the anycast address of 6to4 relays.
+                || first == 192 && second == 88 && third == 99
+                // RFC 2544, benchmarks.
+                || first == 198 && second & 0xfe == 18)
+        }
+        IpAddr::V6(ip) => {
+            let segments = ip.segments();
+            // RFC 6052 and RFC 3056: an IPv4 address inside.
+            let inner = match segments {
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
+                [0x2002, high, low, ..] => Some((high, low)),
+                _ => None,
+            };
+            if let Some((high, low)) = inner {
+                let [a, b] = high.to_be_bytes();
+                let [c, d] = low.to_be_bytes();
+                return is_public(IpAddr::from([a, b, c, d]));
+            }
+            // Global unicast (RFC 4291), without the protocol assignments of RFC 2928 (Teredo, ORCHID
+            // and benchmarks among them) and documentation (RFC 3849, RFC 9637).
+            segments[0] & 0xe000 == 0x2000
+                && !(segments[0] == 0x2001 && (segments[1] == 0xdb8 || segments[1] < 0x200))
+                && !(segments[0] == 0x3fff && segments[1] < 0x1000)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_inside_is_not_public() {
+        for address in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a00:1",
+            "2001::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2002:a00:1::",
+            "3fff::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_outside_is() {
+        for address in [
+            "1.1.1.1",
+            "93.184.216.34",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2001:4860:4860::8888",
+            "2606:4700::1",
+            "::ffff:1.1.1.1",
+            "64:ff9b::5db8:d822",
+            "2002:5db8:d822::1",
+        ] {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+}

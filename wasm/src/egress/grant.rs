@@ -1,0 +1,250 @@
+//! Which hosts are granted, and at which addresses they may be.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use shipgate::net::egress::line_to_add;
+use shipgate::sandbox::Host;
+
+use super::address::is_public;
+
+/// A granted host.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// The host and port.
+    pub host: Host,
+    /// Whether a person granted it on the command line, and so may mean a host of an inner network.
+    pub by_hand: bool,
+}
+
+/// All granted hosts.
+#[derive(Debug)]
+pub struct Hosts(Vec<Granted>);
+
+/// At which addresses a granted host may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// At any: it is written as an address, or it was granted by hand.
+    Anywhere,
+    /// At this machine's own or public ones.
+    Local,
+    /// At public ones.
+    Public,
+}
+
+impl Reach {
+    /// Says whether an address is within reach.
+    pub fn admits(self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        match self {
+            Self::Anywhere => true,
+            Self::Local => ip.is_loopback() || is_public(ip),
+            Self::Public => is_public(ip),
+        }
+    }
+}
+
+impl Hosts {
+    /// Grants these.
+    pub fn new(hosts: Vec<Granted>) -> Self {
+        Self(hosts)
+    }
+
+    /// Says where a host and port may be, or that they are not granted. Nothing is looked up.
+    pub fn reach(&self, host: &str, port: u16) -> Option<Reach> {
+        let asked = Name::of(host);
+        let mut reach = None;
+        for granted in &self.0 {
+            if granted.host.port != port || Name::of(&granted.host.host) != asked {
+                continue;
+            }
+            let found = match asked {
+                Name::Address(_) => Reach::Anywhere,
+                Name::Text(_) if granted.by_hand => Reach::Anywhere,
+                Name::Text(ref name) if is_local(name) => Reach::Local,
+                Name::Text(_) => Reach::Public,
+            };
+            // The same host may be granted twice, by the pipeline and by hand.
+            if reach != Some(Reach::Anywhere) {
+                reach = Some(found);
+            }
+        }
+        reach
+    }
+
+    /// Returns what is said of a host that is not granted.
+    pub fn not_granted(&self, host: &str, port: u16) -> Refusal {
+        let host = shown(host);
+        let list: BTreeSet<String> = self.0.iter().map(|it| it.host.to_string()).collect();
+        let list: Vec<String> = list.into_iter().collect();
+        Refusal {
+            what: format!("a connection to {}", place(&host, port)),
+            cause: if list.is_empty() {
+                "no host is granted".to_owned()
+            } else {
+                format!("it is none of {}", list.join(", "))
+            },
+            hint: line_to_add(&host, port),
+        }
+    }
+}
+
+/// A host, free of the ways in which the same one can be written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Name {
+    Address(IpAddr),
+    Text(String),
+}
+
+impl Name {
+    fn of(host: &str) -> Self {
+        match host.parse::<IpAddr>() {
+            // `::ffff:127.0.0.1` is 127.0.0.1, and no way around a grant.
+            Ok(ip) => Self::Address(ip.to_canonical()),
+            Err(_) => Self::Text(host.trim_end_matches('.').to_ascii_lowercase()),
+        }
+    }
+}
+
+/// Says whether a name in small letters always means this machine (RFC 6761).
+fn is_local(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Something that was refused, for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// What the component tried.
+    pub what: String,
+    /// Why that is not allowed.
+    pub cause: String,
+    /// The edit that allows it, or what to look at.
+    pub hint: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, cause, hint } = self;
+        write!(f, "refused: {what}\n  cause: {cause}\nhint: {hint}")
+    }
+}
+
+/// Tells of each refusal once. The component chooses them, so there is a bound.
+#[derive(Debug, Default)]
+pub struct Teller(Mutex<BTreeSet<String>>);
+
+impl Teller {
+    const MOST: usize = 100;
+
+    /// Tells of it on standard error, if it was not told yet.
+    pub fn tell(&self, refusal: &Refusal) {
+        if self.notes(refusal) {
+            eprintln!("{refusal}");
+        }
+    }
+
+    fn notes(&self, refusal: &Refusal) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < Self::MOST && told.insert(refusal.to_string())
+    }
+}
+
+/// Returns a name that the component chose as it may be shown: short, and without control characters.
+pub fn shown(name: &str) -> String {
+    const LONGEST: usize = 100;
+    let short = name.chars().take(LONGEST);
+    short.flat_map(char::escape_debug).collect()
+}
+
+/// Returns a host and port as they are written together.
+pub fn place(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(list: &[&str], by_hand: bool) -> Hosts {
+        let granted = list.iter().map(|host| Granted {
+            host: host.parse().unwrap(),
+            by_hand,
+        });
+        Hosts::new(granted.collect())
+    }
+
+    #[test]
+    fn only_the_very_host_and_port_are_granted() {
+        let hosts = hosts(&["Registry.example:443", "127.0.0.1:5000"], false);
+        for (host, port, reach) in [
+            ("registry.example", 443, Some(Reach::Public)),
+            ("REGISTRY.example.", 443, Some(Reach::Public)),
+            ("127.0.0.1", 5000, Some(Reach::Anywhere)),
+            ("::ffff:127.0.0.1", 5000, Some(Reach::Anywhere)),
+            ("registry.example", 80, None),
+            ("secret.registry.example", 443, None),
+            ("registry.example.evil", 443, None),
+            ("127.0.0.1", 443, None),
+            ("127.0.0.2", 5000, None),
+            ("127.1", 5000, None),
+            ("2130706433", 5000, None),
+            ("[127.0.0.1]", 5000, None),
+            ("::1", 5000, None),
+            ("", 443, None),
+            (".", 443, None),
+        ] {
+            assert_eq!(hosts.reach(host, port), reach, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn a_grant_by_hand_goes_further() {
+        let inside = "10.0.0.1:443".parse().unwrap();
+        let outside = "93.184.216.34:443".parse().unwrap();
+        let loopback = "127.0.0.1:443".parse().unwrap();
+        let by_pipeline = hosts(&["a.example:443"], false);
+        let mut both = hosts(&["a.example:443"], true);
+        both.0.extend(by_pipeline.0.clone());
+        let reach = |hosts: &Hosts| hosts.reach("a.example", 443).unwrap();
+        assert!(!reach(&by_pipeline).admits(inside) && reach(&by_pipeline).admits(outside));
+        assert!(!reach(&by_pipeline).admits(loopback));
+        assert!(reach(&both).admits(inside) && reach(&both).admits(loopback));
+        for name in ["localhost", "A.LocalHost."] {
+            let local = hosts(&[&format!("{name}:443")], false).reach(name, 443);
+            assert_eq!(local, Some(Reach::Local));
+            assert!(Reach::Local.admits(loopback) && !Reach::Local.admits(inside));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_add() {
+        let refusal = hosts(&["b.example:443", "a.example:443"], false).not_granted("::1", 443);
+        assert_eq!(
+            refusal.to_string(),
+            "refused: a connection to [::1]:443\n  cause: it is none of a.example:443, b.example:443\n\
+             hint: to allow it, add `--allow-host [::1]:443`"
+        );
+        let hostile = format!("\u{1b}[31m{}", "x".repeat(500));
+        let refusal = hosts(&[], false).not_granted(&hostile, 1).to_string();
+        assert!(
+            refusal.len() < 500 && !refusal.contains('\u{1b}'),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_not_without_end() {
+        let teller = Teller::default();
+        let refusal = |port| hosts(&[], false).not_granted("a.example", port);
+        assert!(teller.notes(&refusal(1)));
+        assert!(!teller.notes(&refusal(1)));
+        let told = (2..500).filter(|port| teller.notes(&refusal(*port)));
+        assert_eq!(told.count(), Teller::MOST - 1);
+    }
+}

@@ -1,0 +1,157 @@
+//! The component's only way out: a socket on loopback that connects to granted hosts for it.
+//!
+//! The component says which host it wants; nothing is looked up before that is known to be granted.
+//! The host is looked up once a connection, and one of the very addresses that were checked is
+//! connected to. TLS is spoken here, natively, so the component has neither keys nor authorities.
+//! [`shipgate::net::egress`] describes what goes over the socket.
+
+mod address;
+mod grant;
+mod head;
+mod relay;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use shipgate::net::egress::{Token, Way};
+use shipgate::net::{Dialer, Error, Limit, LookedUp};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use self::grant::Hosts;
+pub use self::grant::{Granted, Refusal, Teller};
+
+/// How long the component may take to say what it wants. It has one thread, which may be hashing.
+const ASK_TIME: Duration = Duration::from_secs(30);
+/// How many connections may be open at once: a run has some dozens.
+const OPEN: usize = 128;
+/// How many may be open of which it is not known yet what they are for.
+const ASKING: usize = 64;
+
+/// Serves until it is dropped.
+pub struct Egress {
+    way: Way,
+    teller: Arc<Teller>,
+    serving: JoinHandle<()>,
+}
+
+impl Egress {
+    /// Opens the way to these hosts, for whoever has its token.
+    ///
+    /// # Errors
+    /// There is no socket on loopback to be had, or no randomness.
+    pub async fn open(hosts: Vec<Granted>, dialer: Dialer) -> io::Result<Self> {
+        let look_up: LookUp = Box::new(|host, port, limit| {
+            Box::pin(async move { Dialer::look_up(&host, port, limit).await })
+        });
+        Self::with(hosts, dialer, look_up, ASK_TIME).await
+    }
+
+    async fn with(
+        hosts: Vec<Granted>,
+        dialer: Dialer,
+        look_up: LookUp,
+        ask_time: Duration,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let no_randomness = |_| io::Error::other("the system has no random numbers");
+        let random = SystemRandom::new();
+        let mut secret = [0; 32];
+        random.fill(&mut secret).map_err(no_randomness)?;
+        let token = secret.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).map_err(no_randomness)?;
+        let teller = Arc::new(Teller::default());
+        let shared = Arc::new(Shared {
+            tag: hmac::sign(&key, token.as_bytes()),
+            key,
+            hosts: Hosts::new(hosts),
+            dialer,
+            look_up,
+            ask_time,
+            open: Semaphore::new(OPEN),
+            teller: Arc::clone(&teller),
+        });
+        Ok(Self {
+            way: Way {
+                address,
+                token: Token(token),
+            },
+            teller,
+            serving: tokio::spawn(accept(listener, shared)),
+        })
+    }
+
+    /// Returns where it is, and the token.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// Returns who tells of what is refused.
+    pub fn teller(&self) -> Arc<Teller> {
+        Arc::clone(&self.teller)
+    }
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Looks a host up.
+type LookUp = Box<dyn Fn(String, u16, Limit) -> Looking + Send + Sync>;
+type Looking = Pin<Box<dyn Future<Output = Result<LookedUp, Error>> + Send>>;
+
+/// What all connections have in common.
+struct Shared {
+    key: hmac::Key,
+    tag: hmac::Tag,
+    hosts: Hosts,
+    dialer: Dialer,
+    look_up: LookUp,
+    ask_time: Duration,
+    open: Semaphore,
+    teller: Arc<Teller>,
+}
+
+impl Shared {
+    /// Says whether a token is this run's, in the same time for every wrong one: tags are compared
+    /// that nobody can aim at.
+    fn knows(&self, token: &Token) -> bool {
+        hmac::verify(&self.key, token.0.as_bytes(), self.tag.as_ref()).is_ok()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let asking = Arc::new(Semaphore::new(ASKING));
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(permit) = Arc::clone(&asking).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move { session::serve(stream, &shared, permit).await });
+            }
+            // Out of files, most likely: others will close theirs.
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection of the component's: what it asks for, whether it gets it, what becomes of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use shipgate::net::egress::{Answer, Ask, MAX_ASK, Want, line_to_add};
+use shipgate::net::{Connection, Endpoint, Error, Limit};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::grant::{Refusal, place, shown};
+use super::head::Target;
+use super::relay::{Incoming, relay};
+
+/// The longest time to connect that is heeded.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Serves a connection to its end. `asking` is held until it is known what it is for.
+pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePermit) {
+    // As for connections of our own; a system that knows no such option does no harm.
+    let _ = stream.set_nodelay(true);
+    let (read, mut write) = stream.into_split();
+    let mut incoming = Incoming::new(read);
+    let ask = match timeout(shared.ask_time, incoming.line(MAX_ASK)).await {
+        Ok(Ok(line)) => serde_json::from_slice::<Ask>(&line).ok(),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    // Whoever does not know the token is told nothing.
+    let Some(ask) = ask.filter(|ask| shared.knows(&ask.token)) else {
+        shared.teller.tell(&stranger());
+        return;
+    };
+    drop(asking);
+    let (answer, connection) = match shared.open.try_acquire() {
+        Ok(open) => match connect(&ask, shared).await {
+            Ok(connection) => {
+                let opened = connection.opened();
+                (Answer::Open(opened), Some((connection, open)))
+            }
+            Err(error) => (Answer::Failed(error), None),
+        },
+        Err(_) => (Answer::Failed(too_many(&ask)), None),
+    };
+    if send(&mut write, &answer).await.is_err() {
+        return;
+    }
+    if let (Want::Http { tls }, Some((connection, _open))) = (ask.want, connection) {
+        let target = Target {
+            host: ask.host.clone(),
+            port: ask.port,
+            tls,
+        };
+        let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
+        let violation = relay(incoming, write, connection, &target, error).await;
+        if let Some(violation) = violation {
+            shared.teller.tell(&Refusal {
+                what: format!("a request to {}", place(&shown(&ask.host), ask.port)),
+                cause: violation.to_string(),
+                hint: violation.hint().to_owned(),
+            });
+        }
+    }
+}
+
+/// Checks the grant, looks the host up once, checks its addresses, and connects to one of these.
+async fn connect(ask: &Ask, shared: &Shared) -> Result<Connection, Error> {
+    let Ask { host, port, .. } = ask;
+    let limit = Limit::starting_now(Duration::from_micros(ask.timeout_us).min(LONGEST));
+    let Some(reach) = shared.hosts.reach(host, *port) else {
+        shared.teller.tell(&shared.hosts.not_granted(host, *port));
+        return Err(Error::NotGranted {
+            host: host.clone(),
+            port: *port,
+        });
+    };
+    let mut found = (shared.look_up)(host.clone(), *port, limit).await?;
+    let first = found.addresses.first().copied();
+    found.addresses.retain(|address| reach.admits(*address));
+    if found.addresses.is_empty() {
+        shared.teller.tell(&not_public(host, *port, first));
+        return Err(Error::NotPublic {
+            endpoint: endpoint(ask, first),
+        });
+    }
+    let tls = matches!(ask.want, Want::Http { tls: true });
+    shared.dialer.open(host, *port, &found, tls, limit).await
+}
+
+async fn send(write: &mut tokio::net::tcp::OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+fn endpoint(ask: &Ask, address: Option<SocketAddr>) -> Box<Endpoint> {
+    Box::new(Endpoint {
+        host: ask.host.clone(),
+        port: ask.port,
+        address,
+    })
+}
+
+fn not_relayed(ask: &Ask, detail: String) -> Error {
+    Error::NotRelayed {
+        endpoint: endpoint(ask, None),
+        detail,
+    }
+}
+
+fn too_many(ask: &Ask) -> Error {
+    let detail = format!("{} connections are open already", super::OPEN);
+    not_relayed(ask, detail)
+}
+
+fn not_public(host: &str, port: u16, address: Option<SocketAddr>) -> Refusal {
+    let ip = address.map(|address| address.ip().to_string());
+    Refusal {
+        what: format!("{} at {}", shown(host), ip.unwrap_or_default()),
+        cause: "that address is no public one, and the pipeline names the host and not the address"
+            .to_owned(),
+        hint: line_to_add(&shown(host), port),
+    }
+}
+
+fn stranger() -> Refusal {
+    Refusal {
+        what: "a connection to the egress".to_owned(),
+        cause: "it does not begin with this run's token".to_owned(),
+        hint: "another process of this machine tried it, or the component is not of this release"
+            .to_owned(),
+    }
+}
