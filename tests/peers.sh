@@ -16,9 +16,10 @@ SYSTEM=(nginx skopeo shellcheck)
 WASMTIME=48.0.8
 CARGO_DENY=0.20.2
 # The versions of what comes from PyPI and npm stand in tests/peers.
-declare -Ar EXPECTED=([act]=5 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
+declare -Ar EXPECTED=([act]=5 [aws]=35 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
 declare -Ar HOLDS=(
   [act]="act"
+  [aws]="moto_server, botocore"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
   [gitlab-ci-local]="gitlab-ci-local, its node and rsync, busybox"
@@ -158,6 +159,17 @@ set_up_act() {
   ln -s ../root/bin/act bin/act
 }
 
+# The server of moto, and botocore beside it for who wants to compare signatures.
+set_up_aws() {
+  install_wheels aws
+  cat >bin/moto_server <<'WRAP'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+PYTHONPATH="$root" exec python3 -m moto.server "$@"
+WRAP
+  chmod +x bin/moto_server
+}
+
 set_up_linters() {
   install_wheels linters
   ln -s ../root/bin/zizmor bin/zizmor
@@ -207,7 +219,7 @@ recipe() { # NAME
       gitlab-ci-local) cat "$(dirname "$SELF")"/peers/gitlab-ci-local/*.json; declare -f private_apt unpack wrap debian_programs ;;
       wasmtime) echo "$WASMTIME"; declare -f install_crate ;;
       cargo-deny) echo "$CARGO_DENY"; declare -f install_crate ;;
-      act | linters) cat "$(requirements "$1")"; declare -f install_wheels; python3 -c 'import sys; print(sys.version_info[:2])' || true ;;
+      act | aws | linters) cat "$(requirements "$1")"; declare -f install_wheels; python3 -c 'import sys; print(sys.version_info[:2])' || true ;;
     esac
     declare -f "set_up_${1//-/_}"
     uname -m

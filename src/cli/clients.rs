@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::hosted::Brief;
+use super::logins::Machine;
 use crate::cache::Cache;
 use crate::engine::image::Images;
 use crate::engine::lock::Lock;
 use crate::engine::world::{RunNames, State, World};
 use crate::failure::Failure;
 use crate::net::{self, Authority};
+use crate::oci::error::Login;
 use crate::oci::hosts::Named;
-use crate::oci::{
-    self, Credential, Credentials, DockerConfig, Hosts, PlatformRule, ProcessHelpers, Reference,
-};
+use crate::oci::{self, Credential, Credentials, Hosts, PlatformRule, Reference};
 use crate::outcome::ExitCode;
+use crate::pipeline::mask::Learned;
+use crate::pipeline::model::CredentialSources;
 use crate::report::{Detail, Emitter, NoMask, words};
 use crate::trust::Policy;
 
@@ -31,8 +33,10 @@ pub struct Parts {
     pub images: Vec<(String, Reference, PlatformRule)>,
     /// Credentials that the document gives, by registry.
     pub given: BTreeMap<String, Credential>,
-    /// Whether Docker's configuration is consulted for the others.
-    pub docker_config: bool,
+    /// Registries that have their logins of AWS.
+    pub ecr: Vec<String>,
+    /// Where to look for the credentials of the others.
+    pub sources: CredentialSources,
     /// Registries that are spoken to without TLS, or with TLS although they are on loopback.
     pub plain_http: BTreeMap<String, bool>,
     /// Hosts that the document lists for what registries may name, by registry.
@@ -47,6 +51,8 @@ pub struct Parts {
     pub cache: Option<PathBuf>,
     /// What may be done with the cache.
     pub access: Access,
+    /// Where secrets go that the run comes to know, to be masked.
+    pub learned: Learned,
 }
 
 /// What may be done with a cache.
@@ -116,7 +122,7 @@ impl Parts {
         events: &Emitter,
     ) -> Result<oci::Client, Failure> {
         Ok(oci::Client::new(oci::Config {
-            credentials: self.credentials(environment)?,
+            credentials: self.credentials(http, environment, events)?,
             plain_http: self.plain_http.clone(),
             hosts: Hosts::new(
                 self.listed.clone(),
@@ -147,27 +153,24 @@ impl Parts {
         }
     }
 
-    fn credentials(&self, environment: &Environment) -> Result<Credentials, Failure> {
-        let path = environment
-            .docker_config()
-            .filter(|path| self.docker_config && path.is_file());
-        let docker = match path {
-            None => DockerConfig::default(),
-            Some(path) => {
-                let unusable = format!("{} can't be used", path.display());
-                let hint = "repair the file, or leave it out with `credentials: []`";
-                let bytes = read(&path, &unusable)?;
-                DockerConfig::parse(&bytes).map_err(|error| {
-                    Failure::new(ExitCode::InputInvalid, unusable)
-                        .caused_by(error.to_string())
-                        .hinted(hint)
-                })?
-            }
+    fn credentials(
+        &self,
+        http: &net::Client,
+        environment: &Environment,
+        events: &Emitter,
+    ) -> Result<Credentials, Failure> {
+        let machine = Machine {
+            environment,
+            events,
+            http,
+            learned: &self.learned,
         };
-        Ok(Credentials::new(
+        let sources = machine.sources(&self.sources, &self.ecr, &self.plain_http)?;
+        let learned = self.learned.clone();
+        Ok(Credentials::heard(
             self.given.clone(),
-            docker,
-            Arc::new(ProcessHelpers),
+            sources,
+            move |secret, user| learned.add(secret.expose(), user),
         ))
     }
 }
@@ -280,6 +283,18 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
                     ),
                 }
             }
+            oci::Notice::Login { registry, login } => match login {
+                Login::Anonymous => Detail::RegistryLogin {
+                    registry,
+                    username: None,
+                    origin: None,
+                },
+                Login::With { username, origin } => Detail::RegistryLogin {
+                    registry,
+                    username,
+                    origin: Some(origin),
+                },
+            },
             oci::Notice::Warning { message } => Detail::Warned {
                 message,
                 hint: None,

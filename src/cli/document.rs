@@ -188,6 +188,12 @@ fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+impl crate::report::Mask for crate::pipeline::mask::Learned {
+    fn mask(&self, text: &str) -> String {
+        self.text(text)
+    }
+}
+
 impl crate::report::Mask for crate::pipeline::mask::Mask {
     fn mask(&self, text: &str) -> String {
         self.text(text)

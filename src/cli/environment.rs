@@ -93,12 +93,34 @@ impl Environment {
     /// `~/.docker/config.json`.
     #[must_use]
     pub fn docker_config(&self) -> Option<PathBuf> {
-        let folder = self.filled("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
-            self.filled("HOME")
-                .or_else(|| self.filled("USERPROFILE"))
-                .map(|home| PathBuf::from(home).join(".docker"))
-        });
+        let folder = self.filled("DOCKER_CONFIG").map(PathBuf::from);
+        let folder = folder.or_else(|| Some(self.home()?.join(".docker")));
         folder.map(|folder| folder.join("config.json"))
+    }
+
+    /// Returns the user's home folder.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        let home = self.filled("HOME").or_else(|| self.filled("USERPROFILE"));
+        home.map(PathBuf::from)
+    }
+
+    /// Returns where podman and its kin keep logins, the first that is there: `$REGISTRY_AUTH_FILE` alone if it
+    /// is set, else `$XDG_RUNTIME_DIR/containers/auth.json`, then `$XDG_CONFIG_HOME/containers/auth.json` or
+    /// `~/.config/containers/auth.json`. Each comes with the variable that says so.
+    #[must_use]
+    pub fn podman_auth(&self) -> Vec<(&'static str, PathBuf)> {
+        if let Some(path) = self.filled("REGISTRY_AUTH_FILE") {
+            return vec![("REGISTRY_AUTH_FILE", path.into())];
+        }
+        let below = |variable: &'static str, path: &str| {
+            let root = self.filled(variable)?;
+            Some((variable, PathBuf::from(root).join(path)))
+        };
+        let runtime = below("XDG_RUNTIME_DIR", "containers/auth.json");
+        let config = below("XDG_CONFIG_HOME", "containers/auth.json")
+            .or_else(|| below("HOME", ".config/containers/auth.json"));
+        runtime.into_iter().chain(config).collect()
     }
 
     /// Says whether GitHub Actions runs this process, or something that says so.

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::oci::{Platform, PlatformRule, Reference};
 use crate::outcome::ExitCode;
 use crate::pipeline::convert::FromScalar;
+use crate::pipeline::model::CredentialSources;
 use crate::pipeline::signer::RootSource;
 use crate::step::preload::Preload;
 use crate::step::verify::Verify;
@@ -192,7 +193,7 @@ fn parts(
             pipeline: command.to_owned(),
             ..RunNames::default()
         },
-        docker_config: true,
+        sources: CredentialSources::usual(),
         authorities: authorities.to_vec(),
         cache: store.cache.clone(),
         ..Parts::default()
@@ -216,11 +217,12 @@ fn parts(
 
 /// Runs one action over the images, and prints `REFERENCE@DIGEST` for each if it passed.
 async fn work(
-    parts: Parts,
+    mut parts: Parts,
     action: Box<dyn Action>,
     session: &Session,
 ) -> Result<ExitCode, Failure> {
     session.mind_signals()?;
+    parts.learned = session.learned.clone();
     let context = session.world(parts)?;
     // The step is called as the command is, which is what was typed.
     let command = context.world.run.pipeline.clone();

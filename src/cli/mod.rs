@@ -21,6 +21,7 @@ mod images;
 pub mod init;
 pub mod journal;
 mod lock;
+mod logins;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
 pub mod machine;

@@ -323,6 +323,7 @@ pub(super) fn prepare(
     parts.policy = setting.policy.clone();
     parts.lock = lock;
     parts.access = access;
+    parts.learned = session.learned.clone();
     let mut grants = setting::grants(document, path_of(arguments), &session.environment);
     if let Some(folder) = &arguments.report {
         grants.write(folder.display().to_string(), "report");

@@ -25,9 +25,10 @@ use crate::engine::world::{Context, State, World};
 use crate::failure::Failure;
 use crate::net::{HostTotals, RequestLog};
 use crate::outcome::ExitCode;
+use crate::pipeline::mask::Learned;
 use crate::report::event::{HostRequests, StepLine};
 use crate::report::fanout::SharedSummary;
-use crate::report::{Consumer as _, Detail, Emitter, Event, Fanout, Mask, NoMask, Report};
+use crate::report::{Consumer as _, Detail, Emitter, Event, Fanout, Mask, Report};
 
 /// What every command has: the environment, a voice, ears and a brake.
 pub struct Session {
@@ -51,6 +52,8 @@ pub struct Session {
     pub(super) journal: Arc<Keeper>,
     summary: Arc<SharedSummary>,
     mask: Arc<dyn Mask>,
+    /// The secrets that no document names: logins of this machine, and what they are exchanged for.
+    pub(super) learned: Learned,
 }
 
 impl Session {
@@ -72,6 +75,9 @@ impl Session {
             began: environment.clock.now().to_string(),
             ..Preparation::default()
         };
+        let learned = Learned::default();
+        let mask: Arc<dyn Mask> = Arc::new(learned.clone());
+        printer.set_mask(mask.clone());
         Self {
             environment,
             printer,
@@ -83,7 +89,8 @@ impl Session {
             preparation,
             journal,
             summary,
-            mask: Arc::new(NoMask),
+            mask,
+            learned,
         }
     }
 
@@ -100,6 +107,7 @@ impl Session {
 
     /// Masks secrets in everything that is printed or written from here on.
     pub fn mask(&mut self, mask: Arc<dyn Mask>) {
+        let mask = Arc::new(Masks(mask, self.learned.clone()));
         self.printer.set_mask(mask.clone());
         self.mask = mask;
     }
@@ -213,7 +221,11 @@ impl Session {
         let waits = self.events.of_waits();
         let summary = Arc::clone(&self.summary);
         waits.hearing(move |event| {
-            if matches!(event.detail, Detail::ImageResolved { .. }) {
+            let kept = matches!(
+                event.detail,
+                Detail::ImageResolved { .. } | Detail::RegistryLogin { .. }
+            );
+            if kept {
                 summary.event(event);
             }
         })
@@ -257,6 +269,19 @@ impl Session {
     /// As [`Session::data`].
     pub fn json(&self, value: &impl Serialize, indented: bool) -> Result<(), Failure> {
         self.printer.json(value, indented).map_err(unwritten)
+    }
+}
+
+/// What the document names, and what the run has learned.
+struct Masks(Arc<dyn Mask>, Learned);
+
+impl Mask for Masks {
+    fn mask(&self, text: &str) -> String {
+        self.1.text(&self.0.mask(text))
+    }
+
+    fn forms(&self) -> Vec<String> {
+        self.0.forms()
     }
 }
 

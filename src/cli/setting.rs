@@ -1,12 +1,13 @@
 //! What a document says about the world that its steps work in.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key, roots};
+use super::logins;
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -16,7 +17,7 @@ use crate::oci::hosts::Named;
 use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::NamedHost;
-use crate::pipeline::model::{CredentialSource, RegistryAuth, SecretSource, Trust};
+use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
 use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
@@ -158,9 +159,7 @@ pub fn parts(
             file: Some(source.name().to_owned()),
             link: run.link,
         },
-        docker_config: document
-            .credentials
-            .contains(&CredentialSource::DockerConfig),
+        sources: document.credentials.clone(),
         authorities: document.net.ca.clone(),
         cache: store.cache.clone(),
         ..Parts::default()
@@ -175,12 +174,16 @@ pub fn parts(
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
-        if let Some(RegistryAuth(login)) = &registry.auth {
-            let credential = Credential::Basic {
-                username: login.username.clone(),
-                password: Secret::new(login.password.0.expose()),
-            };
-            parts.given.insert(host.value.0.clone(), credential);
+        match &registry.auth {
+            Some(RegistryAuth::Ecr) => parts.ecr.push(host.value.0.clone()),
+            Some(RegistryAuth::Login(login)) => {
+                let credential = Credential::Basic {
+                    username: login.username.clone(),
+                    password: Secret::new(login.password.0.expose()),
+                };
+                parts.given.insert(host.value.0.clone(), credential);
+            }
+            None => {}
         }
     }
     for (name, image) in document.images.iter() {
@@ -269,14 +272,6 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.variable("SSL_CERT_FILE", AUTHORITY);
         grants.read(path, AUTHORITY);
     }
-    let docker: Option<PathBuf> = environment.docker_config();
-    if let Some(path) = docker.filter(|_| {
-        document
-            .credentials
-            .contains(&CredentialSource::DockerConfig)
-    }) {
-        grants.read(path.display().to_string(), "credentials docker-config");
-        grants.variable("DOCKER_CONFIG", "credentials docker-config");
-    }
+    logins::grant(&document.credentials, &mut grants, environment);
     grants
 }

@@ -11,8 +11,10 @@ use super::task::{Task, Tasks};
 use super::world::Context;
 use crate::failure::Failure;
 use crate::net::RequestLog;
+use crate::oci::error::Login;
 use crate::oci::{Digest, hosts};
 use crate::outcome::ExitCode;
+use crate::report::model::LoginReport;
 
 /// A plan: the steps rehearsed, the digests resolved, the grants and the cost.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +27,8 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// The images that the steps name.
     pub images: BTreeMap<String, PlannedImage>,
+    /// Whose credentials satisfied the registries that asked for some.
+    pub logins: Vec<LoginReport>,
     /// What the run may touch.
     pub grants: Grants,
     /// What registries and token services would be asked, by `host:port`.
@@ -149,11 +153,30 @@ pub async fn plan(
         images: images
             .map(|(name, reference, digest)| (name, PlannedImage { reference, digest }))
             .collect(),
+        logins: context
+            .world
+            .registries
+            .logins()
+            .into_iter()
+            .map(planned_login)
+            .collect(),
         grants,
         requests,
         total,
     };
     (plan, exit)
+}
+
+fn planned_login((registry, login): (String, Login)) -> LoginReport {
+    let (username, origin) = match login {
+        Login::Anonymous => (None, None),
+        Login::With { username, origin } => (username, Some(origin)),
+    };
+    LoginReport {
+        registry,
+        username,
+        origin,
+    }
 }
 
 /// Adds the hosts that registries have named so far, with the line that lists them if nobody does.
@@ -276,6 +299,12 @@ impl Plan {
                         image.reference, "", image.digest
                     ),
                 );
+            }
+        }
+        if !self.logins.is_empty() {
+            text.push_str("\nlogins\n");
+            for login in &self.logins {
+                push(&mut text, &format!("  {:<48} {login}", login.registry));
             }
         }
         text.push_str("\ngrants\n");

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::config::Config;
+use super::credentials::Need;
 use super::digest::Hasher;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Login};
 use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
 use super::part::{check_length, refuse_encoding};
@@ -107,11 +108,16 @@ impl Client {
         self.transport.met().all()
     }
 
-    /// Returns the credential helper that would be asked for a registry, and whether it is known to
-    /// have a login for it.
+    /// Returns what the look-up of a registry's login may touch outside the process.
     #[must_use]
-    pub fn helper(&self, registry: &str) -> Option<(&str, bool)> {
-        self.transport.credentials().helper(registry)
+    pub fn login_needs(&self, registry: &str) -> Vec<Need> {
+        self.transport.credentials().needs(registry)
+    }
+
+    /// Returns which logins satisfied which registries so far, in the order of the registries.
+    #[must_use]
+    pub fn logins(&self) -> Vec<(String, Login)> {
+        self.transport.credentials().used()
     }
 
     /// Fetches a manifest and hashes it.

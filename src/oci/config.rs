@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::hosts::Hosts;
+use super::login::Login;
 use super::quota::Quota;
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
@@ -66,6 +67,13 @@ impl fmt::Debug for Config {
 /// Something that the reader of the run should know while it goes on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Notice {
+    /// A registry asked who we are, and was satisfied; told once for each registry and login.
+    Login {
+        /// The registry as written in references.
+        registry: String,
+        /// Who we were.
+        login: Login,
+    },
     /// A host allows few further requests. Told once a host.
     QuotaLow {
         /// The host, with its port.

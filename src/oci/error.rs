@@ -260,6 +260,16 @@ pub enum ErrorKind {
         #[source]
         source: ManifestError,
     },
+    /// The registry takes nobody without a login, and the source that has one for it gives none.
+    #[error("{registry} needs a login: {reason}")]
+    NoLogin {
+        /// The registry.
+        registry: String,
+        /// Why the source gives none.
+        reason: String,
+        /// The edit or the command that helps.
+        hint: String,
+    },
     /// The image is there, but not for the platform.
     #[error("{reference} has no image for {wanted}{}", instead(.available))]
     NoPlatform {

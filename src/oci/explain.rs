@@ -39,6 +39,7 @@ impl Explain for Error {
                 format!("look at what answers for {what}: a login page or a proxy may stand in for the registry; else push the image again")
             }
             ErrorKind::Manifest { .. } => "push the image again".into(),
+            ErrorKind::NoLogin { hint, .. } => hint.clone(),
             ErrorKind::NoPlatform { available, .. } if available.is_empty() => {
                 "the index names no platform at all: push the image again".into()
             }
@@ -169,6 +170,7 @@ impl ErrorKind {
                 vec![Fact::new("host", host), Fact::new("url", url)]
             }
             ErrorKind::Manifest { what, .. } => vec![Fact::new("manifest", what)],
+            ErrorKind::NoLogin { registry, .. } => vec![Fact::new("registry", registry)],
             ErrorKind::NoPlatform {
                 reference,
                 wanted,

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use super::answer::Answer;
 use super::challenge::Challenge;
 use super::client::Client;
+use super::config::Notice;
 use super::error::{Error, ErrorKind};
 use super::transport::{Attempts, Call, ERROR_BODY};
 use crate::net::TlsInfo;
@@ -113,8 +114,17 @@ impl Client {
     }
 
     async fn try_login(&self, call: &Call, challenges: &[Challenge]) -> Result<Access, Error> {
-        let lookup = self.transport.credentials().lookup(&call.registry).await;
+        let credentials = self.transport.credentials();
+        let lookup = credentials.lookup(&call.registry, None).await;
+        for message in lookup.warnings {
+            self.transport.notice(Notice::Warning { message });
+        }
         if lookup.found.is_none() {
+            if let Some(refusal) = lookup.refusal {
+                return Ok(Access::LoginRefused {
+                    reason: refusal.reason,
+                });
+            }
             return Ok(Access::NeedsLogin);
         }
         match self.transport.send_after(call, challenges).await {

@@ -21,24 +21,51 @@ impl HelperRunner for ProcessHelpers {
         server: &'a str,
     ) -> BoxFuture<'a, Result<HelperOutput, HelperError>> {
         Box::pin(async move {
-            timeout(LONGEST, get(helper, server))
-                .await
-                .unwrap_or(Err(HelperError::Timeout {
-                    seconds: LONGEST.as_secs(),
-                }))
+            let name = format!("docker-credential-{helper}");
+            let mut command = Command::new(name);
+            let run = run(command.arg("get"), server);
+            match within(LONGEST, run).await {
+                Err(HelperError::NoProgram) => Err(HelperError::Missing {
+                    name: helper.to_owned(),
+                }),
+                outcome => outcome,
+            }
+        })
+    }
+
+    fn program<'a>(
+        &'a self,
+        words: &'a [String],
+    ) -> BoxFuture<'a, Result<HelperOutput, HelperError>> {
+        Box::pin(async move {
+            let (name, arguments) = words.split_first().ok_or(HelperError::Name)?;
+            let mut command = Command::new(name);
+            let run = run(command.args(arguments), "");
+            within(LONGEST_PROGRAM, run).await
         })
     }
 }
 
+/// Programs may ask services of their own, or a person.
+const LONGEST_PROGRAM: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(10);
 const LARGEST_OUTPUT: u64 = 64 * 1024;
 
-async fn get(helper: &str, server: &str) -> Result<HelperOutput, HelperError> {
+async fn within(
+    longest: Duration,
+    run: impl Future<Output = Result<HelperOutput, HelperError>>,
+) -> Result<HelperOutput, HelperError> {
+    let seconds = longest.as_secs();
+    timeout(longest, run)
+        .await
+        .unwrap_or(Err(HelperError::Timeout { seconds }))
+}
+
+async fn run(command: &mut Command, input: &str) -> Result<HelperOutput, HelperError> {
     let failed = |error: std::io::Error| HelperError::Failed {
         said: Some(error.to_string()),
     };
-    let mut child = Command::new(format!("docker-credential-{helper}"))
-        .arg("get")
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // What helpers say there is not bounded by any protocol, and may hold secrets.
@@ -46,14 +73,12 @@ async fn get(helper: &str, server: &str) -> Result<HelperOutput, HelperError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => HelperError::Missing {
-                name: helper.to_owned(),
-            },
+            std::io::ErrorKind::NotFound => HelperError::NoProgram,
             _ => failed(error),
         })?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read its input is known by its answer.
-        let _ = stdin.write_all(server.as_bytes()).await;
+        let _ = stdin.write_all(input.as_bytes()).await;
     }
     let mut stdout = Vec::new();
     if let Some(pipe) = child.stdout.take() {

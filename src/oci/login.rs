@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Whose credentials a request carried.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Login {
     /// Nobody's.
     Anonymous,

@@ -3,6 +3,8 @@
 //! May not know the document, the cache's layout or the terminal.
 
 mod answer;
+pub mod auth_file;
+pub mod aws;
 pub mod challenge;
 pub mod client;
 mod config;
@@ -10,7 +12,6 @@ pub mod credentials;
 mod delay;
 mod diagnosis;
 pub mod digest;
-pub mod docker_config;
 pub mod error;
 mod explain;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod manifest;
 mod named;
 mod part;
 pub mod platform;
+pub mod pull_secret;
 mod quota;
 pub mod reference;
 pub mod referrers;
@@ -50,11 +52,11 @@ mod token_answer;
 mod traffic;
 mod transport;
 
+pub use auth_file::{AuthFile, DockerConfig, Keys};
 pub use client::{Blob, Client, Selector};
 pub use config::{Config, Notice};
 pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
-pub use docker_config::DockerConfig;
 pub use error::{Error, ErrorKind, GaveUp};
 pub use health::{Access, Health};
 pub use helper::ProcessHelpers;

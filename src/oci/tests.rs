@@ -40,11 +40,7 @@ impl Setup {
             username: "ci".into(),
             password: Secret::new(password),
         };
-        self.config.credentials = Credentials::new(
-            [(host.to_owned(), credential)],
-            DockerConfig::default(),
-            Arc::new(credentials::NoHelpers),
-        );
+        self.config.credentials = Credentials::new([(host.to_owned(), credential)], Vec::new());
         self
     }
 
@@ -458,11 +454,9 @@ async fn an_identity_token_goes_by_post_and_a_basic_login_in_the_header() {
     .await;
     let mut setup = Setup::new();
     let config = json!({"auths": {fake.host(): {"identitytoken": "id/token"}}}).to_string();
-    setup.config.credentials = Credentials::new(
-        [],
-        DockerConfig::parse(config.as_bytes()).unwrap(),
-        Arc::new(credentials::NoHelpers),
-    );
+    let config = DockerConfig::parse(config.as_bytes()).unwrap();
+    let file = AuthFile::without_helpers("docker config", config);
+    setup.config.credentials = Credentials::new([], vec![credentials::Source::File(file)]);
     setup
         .client()
         .resolve(&reference(&fake, ":v1"), &preferred("a/b"))

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::config::Notice;
-use super::credentials::{Credential, Found, Secret};
+use super::credentials::{Credential, Found, Refusal, Secret};
 use super::delay::server_time;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
@@ -48,6 +48,14 @@ pub(super) struct Door<'a> {
     pub(super) scope: &'a str,
 }
 
+impl<'a> Door<'a> {
+    /// Returns the repository that the scope is about: a login may be for it alone.
+    fn repository(self) -> Option<&'a str> {
+        let (path, _) = self.scope.strip_prefix("repository:")?.rsplit_once(':')?;
+        Some(path)
+    }
+}
+
 /// The tickets of a run.
 #[derive(Default)]
 pub(super) struct Tickets {
@@ -60,8 +68,9 @@ pub(super) struct Tickets {
 struct Known {
     /// How a host wants to be convinced, by the scope that was asked for.
     ways: HashMap<(String, String), Way>,
-    /// Where the tickets are, by host and way: scopes that a registry makes one are one.
-    desks: HashMap<(String, Way), Arc<Desk>>,
+    /// Where the tickets are, by host and way: scopes that a registry makes one are one. Where logins are for
+    /// some repositories only, each repository has its own.
+    desks: HashMap<(String, Way, Option<String>), Arc<Desk>>,
 }
 
 /// Where one ticket is kept; who holds the lock fetches it, all others wait for the outcome.
@@ -101,7 +110,7 @@ impl Tickets {
             };
             way.clone()
         };
-        let desk = self.desk(door.host, &way);
+        let desk = self.desk(transport, door, &way);
         let mut state = desk.lock().await;
         match &state.ticket {
             Some(ticket) if !ticket.is_over() => Ok(Some(ticket.clone())),
@@ -126,7 +135,7 @@ impl Tickets {
         let way = Way::choose(challenges, registry, door)?;
         let place = (door.host.to_owned(), door.scope.to_owned());
         self.known().ways.insert(place, way.clone());
-        let desk = self.desk(door.host, &way);
+        let desk = self.desk(transport, door, &way);
         let mut state = desk.lock().await;
         if let Some(ticket) = &state.ticket
             && Some(ticket.serial) != used.map(|used| used.serial)
@@ -153,12 +162,18 @@ impl Tickets {
     ) -> Result<Ticket, Error> {
         let host = door.registry;
         state.ticket = None;
-        let lookup = transport.credentials().lookup(host).await;
-        if let Some(warning) = lookup.warning {
-            transport.notice(Notice::Warning { message: warning });
+        let repository = door.repository();
+        let lookup = transport.credentials().lookup(host, repository).await;
+        let found = lookup.found.as_ref();
+        for message in lookup.warnings {
+            transport.notice(Notice::Warning { message });
+        }
+        if let (Some(refusal), Way::Bearer { .. }) = (&lookup.refusal, way) {
+            let message = format!("{}; going on without it", refusal.reason);
+            transport.notice(Notice::Warning { message });
         }
         let fetched = match way {
-            Way::Basic => basic(host, lookup.found.as_ref()),
+            Way::Basic => basic(host, found, lookup.refusal.as_ref()),
             Way::Bearer {
                 realm,
                 service,
@@ -172,11 +187,30 @@ impl Tickets {
                     service: service.as_deref(),
                     scope,
                 };
-                ask.bearer(lookup.found.as_ref()).await
+                match (ask.bearer(found).await, found) {
+                    // Nobody asked for this login: what is public must not need it.
+                    (Err(error), Some(found))
+                        if found.automatic && repository.is_some() && is_refusal(&error) =>
+                    {
+                        let anonymous = ask.bearer(None).await;
+                        if anonymous.is_ok() {
+                            let message = format!("{error}; going on without it");
+                            transport.notice(Notice::Warning { message });
+                        }
+                        anonymous
+                    }
+                    (answer, _) => answer,
+                }
             }
         };
         match fetched {
             Ok((header, login, expires)) => {
+                if transport.credentials().note(host, &login) {
+                    transport.notice(Notice::Login {
+                        registry: host.to_owned(),
+                        login: login.clone(),
+                    });
+                }
                 let ticket = Ticket {
                     header,
                     login,
@@ -188,7 +222,7 @@ impl Tickets {
                 Ok(ticket)
             }
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Unauthorized { .. }) {
+                if is_refusal(&error) {
                     state.refused = Some((Instant::now(), error.kind().clone()));
                 }
                 Err(error)
@@ -196,9 +230,15 @@ impl Tickets {
         }
     }
 
-    fn desk(&self, host: &str, way: &Way) -> Arc<Desk> {
+    fn desk(&self, transport: &Transport, door: Door<'_>, way: &Way) -> Arc<Desk> {
+        let distinguishes = transport.credentials().distinguishes(door.registry);
+        let repository = door.repository().filter(|_| distinguishes);
         let mut known = self.known();
-        let place = (host.to_owned(), way.clone());
+        let place = (
+            door.host.to_owned(),
+            way.clone(),
+            repository.map(str::to_owned),
+        );
         known.desks.entry(place).or_default().clone()
     }
 
@@ -246,15 +286,32 @@ impl Way {
 
 type Granted = (HeaderValue, Login, Option<Instant>);
 
-fn basic(host: &str, found: Option<&Found>) -> Result<Granted, Error> {
-    match found {
-        Some(
-            found @ Found {
-                credential: Credential::Basic { username, password },
-                ..
-            },
-        ) => Ok((basic_header(username, password), found.login(), None)),
-        other => Err(ErrorKind::Unauthorized {
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthorized { .. })
+}
+
+fn basic(host: &str, found: Option<&Found>, refusal: Option<&Refusal>) -> Result<Granted, Error> {
+    match (found, refusal) {
+        (
+            Some(
+                found @ Found {
+                    credential: Credential::Basic { username, password },
+                    ..
+                },
+            ),
+            _,
+        ) => Ok((
+            basic_header(username, password),
+            found.login(),
+            found.expires,
+        )),
+        (None, Some(refusal)) => Err(ErrorKind::NoLogin {
+            registry: host.to_owned(),
+            reason: refusal.reason.clone(),
+            hint: refusal.hint.clone(),
+        }
+        .into()),
+        (other, _) => Err(ErrorKind::Unauthorized {
             asker: host.to_owned(),
             registry: host.to_owned(),
             scope: "the registry".into(),
@@ -346,6 +403,9 @@ impl Ask<'_> {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| malformed("the token service's answer has no token"))?;
+        self.transport
+            .credentials()
+            .learn(&Secret::new(token.as_str()));
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))

@@ -8,12 +8,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::secret::{MINIMUM_CHARACTERS, SecretValue};
+use super::secret::{MINIMUM_CHARACTERS, SecretString, SecretValue};
 
 /// What stands in for a secret.
 pub const STARS: &str = "***";
@@ -71,6 +71,11 @@ impl Mask {
 
     /// Masks a text.
     pub fn text(&self, text: &str) -> String {
+        let starts =
+            |byte: &u8| !self.by_first.is_empty() && !self.by_first[usize::from(*byte)].is_empty();
+        if !text.as_bytes().iter().any(starts) {
+            return text.to_owned();
+        }
         let mut masker = Masker::new(Arc::new(self.clone()));
         let mut masked = masker.push(text.as_bytes());
         masked.extend(masker.flush());
@@ -110,6 +115,54 @@ impl Mask {
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mask({} forms)", self.needles.len())
+    }
+}
+
+/// Secrets that a run comes to know while it runs, such as tokens: masked from then on.
+#[derive(Clone, Debug, Default)]
+pub struct Learned(Arc<RwLock<Vec<Known>>>);
+
+#[derive(Debug)]
+struct Known {
+    value: SecretString,
+    user: Option<String>,
+    mask: Arc<Mask>,
+}
+
+impl Learned {
+    /// Adds a secret, and the user name that stands before it when it is sent.
+    pub fn add(&self, value: &str, user: Option<&str>) {
+        let is_known =
+            |known: &Known| known.value.expose() == value && known.user.as_deref() == user;
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().any(is_known);
+        drop(all);
+        if known || value.chars().count() < MINIMUM_CHARACTERS {
+            return;
+        }
+        let secret = SecretValue {
+            name: String::new(),
+            value: SecretString::new(value),
+            users: user.into_iter().map(str::to_owned).collect(),
+        };
+        let mask = Arc::new(Mask::new(std::slice::from_ref(&secret)));
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(Known {
+            value: secret.value,
+            user: user.map(str::to_owned),
+            mask,
+        });
+    }
+
+    /// Masks a text.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut masked = text.to_owned();
+        for known in all.iter() {
+            masked = known.mask.text(&masked);
+        }
+        masked
     }
 }
 

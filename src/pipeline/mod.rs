@@ -231,7 +231,7 @@ pub fn wants_playground(source: &Source) -> bool {
 /// Notes which user names stand before which secrets, since the pair is sent in base64.
 fn add_users(document: &Document, secrets: &mut [SecretValue]) {
     for registry in document.registries.values() {
-        let Some(model::RegistryAuth(login)) = &registry.auth else {
+        let Some(model::RegistryAuth::Login(login)) = &registry.auth else {
             continue;
         };
         for secret in secrets.iter_mut() {

@@ -160,6 +160,17 @@ pub enum Detail {
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate_expires: Option<String>,
     },
+    /// A registry asked who the run is, and was satisfied. Sent once for each registry and login.
+    RegistryLogin {
+        /// The registry as written in references.
+        registry: String,
+        /// The account, if it has a name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        username: Option<String>,
+        /// Where its credentials came from, for instance `docker config (auths)`. Left out for nobody's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
+    },
     /// What the run asked of the network, said once before it ends.
     RequestsCounted {
         /// One entry a host, in the order of their first request.

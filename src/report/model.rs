@@ -1,6 +1,7 @@
 //! What `report.json` holds. Its schema is `schema/report.schema.json`.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -53,6 +54,8 @@ pub struct Report {
     pub signatures: Vec<SignatureReport>,
     /// The registries that were checked.
     pub registries: Vec<RegistryReport>,
+    /// Whose credentials satisfied the registries that asked for some.
+    pub logins: Vec<LoginReport>,
     /// The gates with their probes and samples.
     pub gates: Vec<GateReport>,
     /// The notices that were sent or given up.
@@ -231,6 +234,27 @@ pub struct RegistryReport {
     pub tls: Option<String>,
     /// When the certificate expires, if TLS was spoken.
     pub certificate_expires: Option<String>,
+}
+
+/// A login that satisfied a registry.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct LoginReport {
+    /// The registry as written in references.
+    pub registry: String,
+    /// The account. Absent if it has no name, or is nobody's.
+    pub username: Option<String>,
+    /// Where its credentials came from. Absent if none were needed.
+    pub origin: Option<String>,
+}
+
+impl fmt::Display for LoginReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.username, &self.origin) {
+            (Some(username), Some(origin)) => write!(f, "`{username}` from {origin}"),
+            (None, Some(origin)) => write!(f, "a token from {origin}"),
+            (_, None) => f.write_str("nobody: what it has is public"),
+        }
+    }
 }
 
 /// A gate.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::event::{StepLine, StepOutcome};
 use super::model::{
-    self, Exit, GateReport, ImageReport, NoticeReport, PinnedReport, ProbeReport, RegistryReport,
-    Report, Requests, SampleReport, SignatureReport, StepReport, VerifiedReport, WarningReport,
+    self, Exit, GateReport, ImageReport, LoginReport, NoticeReport, PinnedReport, ProbeReport,
+    RegistryReport, Report, Requests, SampleReport, SignatureReport, StepReport, VerifiedReport,
+    WarningReport,
 };
 use super::{Detail, Event};
 
@@ -41,6 +42,7 @@ impl Summary {
                 images: Vec::new(),
                 signatures: Vec::new(),
                 registries: Vec::new(),
+                logins: Vec::new(),
                 gates: Vec::new(),
                 notices: Vec::new(),
                 pinned: Vec::new(),
@@ -126,6 +128,15 @@ impl Summary {
                 latency_ms: milliseconds(*latency),
                 tls: tls.clone(),
                 certificate_expires: certificate_expires.clone(),
+            }),
+            Detail::RegistryLogin {
+                registry,
+                username,
+                origin,
+            } => self.report.logins.push(LoginReport {
+                registry: registry.clone(),
+                username: username.clone(),
+                origin: origin.clone(),
             }),
             Detail::ImagePinned {
                 image,

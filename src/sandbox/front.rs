@@ -32,12 +32,27 @@ pub const VARIABLES: [(&str, &str); 20] = [
 pub const APPENDED: [&str; 2] = ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"];
 
 /// Variables that the command line reads and that are granted by name where they are used.
-pub const GRANTED: [&str; 5] = [
+pub const GRANTED: [&str; 8] = [
     "CI_JOB_URL",
     "GITHUB_REPOSITORY",
     "GITHUB_RUN_ID",
     "GITHUB_SERVER_URL",
+    "REGISTRY_AUTH_FILE",
     "SSL_CERT_FILE",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+];
+
+/// Variables that registry logins are made of. They are granted for the registries that they are for,
+/// and policies judge them as they judge secrets.
+pub const LOGINS: [&str; 7] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "CI_DEPENDENCY_PROXY_SERVER",
+    "CI_JOB_TOKEN",
+    "CI_REGISTRY",
+    "GITHUB_ACTOR",
+    "GITHUB_TOKEN",
 ];
 
 /// Says whether the command line reads a variable by itself, whatever the document says.
@@ -75,7 +90,7 @@ mod tests {
                     continue;
                 }
                 seen += 1;
-                let known = is_own(name) || OUTSIDE.contains(&name);
+                let known = is_own(name) || LOGINS.contains(&name) || OUTSIDE.contains(&name);
                 // Constants in capitals that are no variables would need a word here.
                 assert!(
                     known || !name.contains('_') && !["CI", "TERM", "HOME", "LANG"].contains(&name),

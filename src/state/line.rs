@@ -33,6 +33,7 @@ pub(super) fn weight(detail: &Detail) -> Weight {
         | Detail::ImagePreloaded { .. }
         | Detail::ImageVerified { .. }
         | Detail::RegistryChecked { .. }
+        | Detail::RegistryLogin { .. }
         | Detail::RequestsCounted { .. }
         | Detail::Sampled { .. }
         | Detail::SignatureChecked { .. }

@@ -18,6 +18,7 @@ use crate::engine::task::{Action, Condition, DEFAULT_TIMEOUT, Task, Tasks};
 use crate::engine::world::{Context, State};
 use crate::failure::Failure;
 use crate::notice::Status;
+use crate::oci::credentials::Need;
 use crate::pipeline::address::{ImageName, Name};
 use crate::pipeline::model::{Step, Steps};
 use crate::pipeline::record::one_of;
@@ -150,7 +151,8 @@ impl Facts for State {
     }
 }
 
-/// Adds the host and port of a registry, the hosts that it may name, and the program that would be asked for its credentials.
+/// Adds the host and port of a registry, the hosts that it may name, and what the look-up of its
+/// credentials would touch.
 fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
     if let Ok((host, port)) = context.world.registries.endpoint(name) {
         grants.host(&host, port, reason);
@@ -159,9 +161,21 @@ fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
         let place = &listed.place;
         grants.host(place.host(), place.port(), listed.reason(name));
     }
-    if let Some((helper, known)) = context.world.registries.helper(name) {
-        let program = format!("docker-credential-{helper}");
-        grants.program(program, format!("credentials for {name}"), known);
+    let why = format!("credentials for {name}");
+    for need in context.world.registries.login_needs(name) {
+        match need {
+            Need::File(path) => {
+                if path.is_file() {
+                    grants.read(path.display().to_string(), &why);
+                }
+            }
+            Need::Host { host, port } => grants.host(&host, port, &why),
+            Need::Program(program) => grants.program(program, &why, true),
+            Need::Helper { name, certain } => {
+                grants.program(format!("docker-credential-{name}"), &why, certain);
+            }
+            Need::Variable(variable) => grants.variable(variable, &why),
+        }
     }
 }
 

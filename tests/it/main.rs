@@ -8,6 +8,7 @@
     reason = "a harness that can't go on has to stop its test"
 )]
 
+mod access;
 mod action;
 mod cancel;
 mod cli;

@@ -140,6 +140,26 @@ impl PlainRenderer {
                 }
                 format!("registry {registry}: {summary} ({facts})")
             }
+            Detail::RegistryLogin {
+                registry,
+                username,
+                origin,
+            } => {
+                let registry = self.voice.foreign(registry);
+                match (username, origin) {
+                    (Some(username), Some(origin)) => format!(
+                        "registry {registry}: logged in as {} from {}",
+                        self.voice.foreign(username),
+                        self.voice.foreign(origin)
+                    ),
+                    (None, Some(origin)) => format!(
+                        "registry {registry}: logged in with a token from {}",
+                        self.voice.foreign(origin)
+                    ),
+                    (_, None) if self.verbosity < Verbosity::Verbose => return None,
+                    (_, None) => format!("registry {registry}: anonymous"),
+                }
+            }
             Detail::RequestsCounted { hosts } => {
                 if self.verbosity < Verbosity::Verbose {
                     return None;
