@@ -20,6 +20,7 @@
 //! | [`pipeline`] | the document: tree, templates, types, schema, masks | know the network |
 //! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
 //! | [`probe`] | one question, asked once | judge what the answer means |
+//! | [`pull`] | from registries into the cache, over many connections | know document or terminal |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
 //! | [`sandbox`] | what a component can do, and what a policy takes away | touch anything |
 //! | [`state`] | what outlives a process: the journal of a run | know the document, run a step |
@@ -41,6 +42,7 @@ pub mod outcome;
 pub mod pipeline;
 pub mod playground;
 pub mod probe;
+pub mod pull;
 pub mod report;
 pub mod sandbox;
 pub mod state;

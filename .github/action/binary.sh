@@ -98,8 +98,9 @@ compile() { # TARGET-FOLDER
 # launcher compiles it at every start, and there is much more of it unoptimised.
 compile_sandbox() { # TARGET-FOLDER
   cargo build --locked --target-dir "$1" --package shipgate-wasm &&
-    cargo build --locked --release --target wasm32-wasip2 --target-dir "$1" --package shipgate --bin shipgate &&
-    cp "$1/wasm32-wasip2/release/shipgate.wasm" "$1/debug/shipgate.wasm"
+    cargo build --locked --release --target wasm32-wasip2 --target-dir "$1" --package shipgate --features hosted \
+      --bin shipgate-hosted &&
+    cp "$1/wasm32-wasip2/release/shipgate-hosted.wasm" "$1/debug/shipgate-hosted.wasm"
 }
 
 needs_for_sandbox() {

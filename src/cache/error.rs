@@ -22,6 +22,12 @@ impl Error {
         &self.kind
     }
 
+    /// Returns whether a file was to be made, and there is one.
+    pub(super) fn is_taken(&self) -> bool {
+        let source = self.source.as_ref();
+        source.is_some_and(|source| source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// Makes the error of an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

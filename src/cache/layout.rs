@@ -1,15 +1,15 @@
 //! The folder: blobs by digest (OCI image layout specification).
 
-use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
-use tokio::sync::OwnedMutexGuard;
 
 use super::error::{Error, ErrorKind};
+use super::partial::{DATA, MAP};
 use super::writer::{self, BlobWriter};
 use crate::oci::digest::Hasher;
 use crate::oci::manifest::LARGEST_MANIFEST;
@@ -24,8 +24,14 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    /// Who is fetching what in this process.
-    claims: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    memory: Memory,
+}
+
+/// What all blobs that are arriving share.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Bytes in memory that wait for being hashed.
+    pub(super) held: AtomicUsize,
 }
 
 impl Cache {
@@ -60,7 +66,7 @@ impl Cache {
         }
         let cache = Self(Arc::new(Inner {
             root,
-            claims: Mutex::default(),
+            memory: Memory::default(),
         }));
         let marker = cache.root().join(MARKER);
         if metadata(&marker)?.is_none() {
@@ -83,7 +89,7 @@ impl Cache {
         }
         Ok(Self(Arc::new(Inner {
             root,
-            claims: Mutex::default(),
+            memory: Memory::default(),
         })))
     }
 
@@ -212,13 +218,8 @@ impl Cache {
         }
     }
 
-    /// Waits until nobody else in this process fetches the blob, so that it is fetched once.
-    pub(super) async fn claim(&self, digest: &Digest) -> OwnedMutexGuard<()> {
-        let claim = {
-            let mut claims = self.0.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            claims.entry(*digest).or_default().clone()
-        };
-        claim.lock_owned().await
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     pub(super) fn partial(&self) -> PathBuf {
@@ -252,15 +253,20 @@ impl Cache {
             return;
         };
         for entry in entries.flatten() {
+            let path = entry.path();
+            let kept = path
+                .extension()
+                .is_some_and(|end| end == DATA || end == MAP);
+            let limit = if kept { OLD_DATA } else { OLD_PARTIAL };
             let old = entry
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .ok()
                 .and_then(|then| now.duration_since(then).ok())
-                .is_some_and(|age| age.as_secs() > OLD_PARTIAL);
+                .is_some_and(|age| age.as_secs() > limit);
             if old {
                 // Somebody else may have removed it; what stays does no harm but take space.
-                let _ = fs::remove_file(entry.path());
+                let _ = fs::remove_file(path);
             }
         }
     }
@@ -278,6 +284,8 @@ const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const PARTIAL: &str = "partial";
 /// An hour: longer than any transfer that still goes on leaves its file alone, in seconds.
 const OLD_PARTIAL: u64 = 60 * 60;
+/// A week: what a later run can go on with is kept for longer, in seconds.
+const OLD_DATA: u64 = 7 * 24 * 60 * 60;
 
 /// Refuses a folder that holds anything but a layout of version 1.
 fn check_kind(root: &Path) -> Result<(), Error> {

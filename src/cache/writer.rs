@@ -107,16 +107,22 @@ pub(super) struct Temporary {
 impl Temporary {
     /// Gives the file its final name.
     pub(super) fn rename(mut self, to: &Path) -> Result<(), Error> {
-        fs::rename(&self.path, to).map_err(|error| Error::io("rename", &self.path, error))?;
+        rename(&self.path, to)?;
         self.kept = true;
-        // The name itself is safe once its folder is; systems that can't sync folders lose no bytes.
-        if let Some(folder) = to.parent()
-            && let Ok(folder) = File::open(folder)
-        {
-            let _ = folder.sync_all();
-        }
         Ok(())
     }
+}
+
+/// Gives a file another name, for good.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|error| Error::io("rename", from, error))?;
+    // The name itself is safe once its folder is; systems that can't sync folders lose no bytes.
+    if let Some(folder) = to.parent()
+        && let Ok(folder) = File::open(folder)
+    {
+        let _ = folder.sync_all();
+    }
+    Ok(())
 }
 
 impl Drop for Temporary {

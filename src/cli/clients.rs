@@ -265,16 +265,21 @@ fn notices(events: &Emitter) -> Arc<dyn Fn(oci::Notice) + Send + Sync> {
             }
             oci::Notice::Silent {
                 host,
+                address,
                 what,
                 lasted,
                 patience,
-            } => Detail::Waiting {
-                on: format!(
-                    "{host}, which has sent nothing of {what} for {} (of at most {}); asked on a second connection too",
-                    words::duration(lasted),
-                    words::duration(patience),
-                ),
-            },
+            } => {
+                let at = address.map(|address| format!(" at {}", address.ip()));
+                Detail::Waiting {
+                    on: format!(
+                        "{host}{}, which has sent nothing of {what} for {} (of at most {}); asked on a second connection too",
+                        at.unwrap_or_default(),
+                        words::duration(lasted),
+                        words::duration(patience),
+                    ),
+                }
+            }
             oci::Notice::Warning { message } => Detail::Warned {
                 message,
                 hint: None,

@@ -21,7 +21,8 @@ pub struct SandboxArgs {
     /// The launcher [default: shipgate-wasm beside this program, or on the search path].
     #[arg(long, value_name = "FILE")]
     pub launcher: Option<PathBuf>,
-    /// The component: a file, or `oci://HOST/REPOSITORY@sha256:…` [default: shipgate.wasm beside the launcher].
+    /// The component: a file, or `oci://HOST/REPOSITORY@sha256:…` [default: shipgate-hosted.wasm or shipgate.wasm beside
+    /// the launcher].
     #[arg(long, value_name = "FILE|oci://…")]
     pub component: Option<Component>,
     /// Run a component from a registry only if it is signed as this file asks

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,13 @@ pub struct Request {
     pub timeouts: Timeouts,
     /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
     pub secret_path: bool,
+    /// Hears that the request has a connection, and where that leads: from then on it waits for
+    /// the peer.
+    pub on_connection: Option<OnConnection>,
 }
+
+/// A listener for the connection of a request.
+pub type OnConnection = Arc<dyn Fn(Option<SocketAddr>) + Send + Sync>;
 
 impl Request {
     /// Returns a request without headers and body.
@@ -46,6 +53,7 @@ impl Request {
             body: Bytes::new(),
             timeouts: Timeouts::default(),
             secret_path: false,
+            on_connection: None,
         }
     }
 

@@ -48,7 +48,7 @@ pub use self::dial::{Connection, Dialer, LookedUp};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
-pub use self::message::{Request, Response, Timeouts, Timing};
+pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
 pub use self::redact::{redact, redact_path};
 use self::stream::Facts;
 use self::tls::Tls;
@@ -135,7 +135,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        request: Request,
+        mut request: Request,
         url: String,
         entry: &log::Entry,
     ) -> Result<Response, Error> {
@@ -145,6 +145,7 @@ impl Client {
         let idle_timeout = timeouts.idle.unwrap_or(self.0.idle_timeout);
         let endpoint = request.endpoint();
         let with_body = !request.body.is_empty();
+        let on_connection = request.on_connection.take();
         let mut request = request.into_http(&url)?;
         request
             .headers_mut()
@@ -165,6 +166,10 @@ impl Client {
                     connected = true;
                     sent = Instant::now();
                     late.as_mut().reset(sent + first_byte_timeout);
+                    if let Some(tell) = &on_connection {
+                        let facts = facts_of(connection.connection_metadata().as_ref());
+                        tell(facts.and_then(|facts| facts.endpoint.address));
+                    }
                 }
                 answer = &mut answer => break answer,
                 () = &mut late, if connected => {
@@ -273,7 +278,7 @@ pub struct TcpConnection {
 /// a request rarely meets one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-const IDLE_CONNECTIONS_PER_HOST: usize = 16;
+const IDLE_CONNECTIONS_PER_HOST: usize = 32;
 
 async fn wait_for(connection: &mut CaptureConnection) {
     drop(connection.wait_for_connection_metadata().await);

@@ -73,7 +73,6 @@ impl Answer {
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large().into());
         }
-        pulse.beat();
         let mut all = BytesMut::new();
         while let Some(part) = self.chunk().await? {
             pulse.beat();
@@ -100,17 +99,6 @@ impl Answer {
         };
         let _ = timeout(TEXT_WITHIN, read).await;
         text
-    }
-
-    /// Returns whether a redirect led to an address that may have been good before: signatures in
-    /// addresses run out, and storage says so in many ways.
-    pub(super) fn is_stale_redirect(&self) -> bool {
-        match self.status().as_u16() {
-            400 | 403 | 410 => self.redirected,
-            // From the registry itself it asks for a login.
-            401 => self.elsewhere,
-            _ => false,
-        }
     }
 
     pub(super) fn redirect(&self) -> Option<String> {

@@ -8,12 +8,14 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::config::Config;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind};
 use super::hosts::{Listed, Named};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
+use super::part::{check_length, refuse_encoding};
 use super::reference::is_tag;
-use super::transport::{Attempts, Call, Config, Transport};
+use super::transport::{Attempts, Call, Transport};
 use super::{Digest, Quota, Repository};
 use crate::net;
 
@@ -246,19 +248,8 @@ impl Client {
     }
 
     /// Sends the request for a blob once.
-    pub(crate) async fn blob_once(
-        &self,
-        repository: &Repository,
-        blob: &Descriptor,
-    ) -> Result<Blob, Error> {
-        if blob.is_foreign() {
-            let hosts = blob.urls.iter().take(5).map(|url| host_only(url)).collect();
-            return Err(ErrorKind::ForeignLayer {
-                digest: blob.digest,
-                hosts,
-            }
-            .into());
-        }
+    async fn blob_once(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
+        blob.refuse_foreign()?;
         let call = self.call(
             Method::GET,
             repository,
@@ -267,17 +258,8 @@ impl Client {
             format!("blob {} of {}", blob.digest, repository.path),
         )?;
         let answer = self.transport.attempt(&call).await?;
-        if let Some(announced) = answer.response.body.expected()
-            && announced != blob.size
-        {
-            return Err(ErrorKind::SizeMismatch {
-                host: answer.host,
-                digest: blob.digest,
-                expected: blob.size,
-                found: announced,
-            }
-            .into());
-        }
+        refuse_encoding(&answer)?;
+        check_length(&answer, blob)?;
         Ok(Blob {
             answer,
             digest: blob.digest,
@@ -285,15 +267,6 @@ impl Client {
             received: 0,
             hasher: Some(Hasher::new()),
         })
-    }
-
-    /// Waits before the next attempt, or gives the error back if there is none.
-    pub(crate) async fn pause(
-        &self,
-        attempts: &mut BlobAttempts,
-        error: Error,
-    ) -> Result<(), Error> {
-        self.transport.pause(&mut attempts.0, error).await
     }
 
     fn manifest_call(
@@ -349,15 +322,12 @@ impl Client {
             method,
             url,
             accept,
+            range: None,
             scope: format!("repository:{}:pull", repository.path),
             what,
         })
     }
 }
-
-/// Counts the attempts at one blob.
-#[derive(Default)]
-pub(crate) struct BlobAttempts(Attempts);
 
 /// A blob that arrives; drop it to stop the transfer.
 #[derive(Debug)]
@@ -366,7 +336,7 @@ pub struct Blob {
     digest: Digest,
     size: u64,
     received: u64,
-    /// Gone once the end was checked, or if the receiver hashes for itself.
+    /// Gone once the end was checked.
     hasher: Option<Hasher>,
 }
 
@@ -391,7 +361,13 @@ impl Blob {
             return Err(self.wrong_size());
         }
         match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.digest => Err(self.wrong_digest(found)),
+            Some(found) if found != self.digest => Err(ErrorKind::DigestMismatch {
+                host: self.answer.host.clone(),
+                expected: self.digest,
+                found,
+                bytes: self.received,
+            }
+            .into()),
             _ => Ok(None),
         }
     }
@@ -400,23 +376,6 @@ impl Blob {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.answer.host
-    }
-
-    /// Leaves hashing to the receiver, who hashes what it writes.
-    pub(crate) fn unhashed(mut self) -> Self {
-        self.hasher = None;
-        self
-    }
-
-    /// Makes the error of a receiver that hashed for itself.
-    pub(crate) fn wrong_digest(&self, found: Digest) -> Error {
-        ErrorKind::DigestMismatch {
-            host: self.answer.host.clone(),
-            expected: self.digest,
-            found,
-            bytes: self.received,
-        }
-        .into()
     }
 
     fn wrong_size(&self) -> Error {
@@ -440,12 +399,4 @@ pub(super) fn absent_as_none<T>(result: Result<T, Error>) -> Result<Option<T>, E
 
 fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Returns the host of a URL in a manifest, which may hold anything.
-fn host_only(url: &str) -> String {
-    url::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_else(|| "an unreadable address".into())
 }

@@ -13,11 +13,12 @@ use jiff::fmt::rfc2822::DateTimeParser;
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
+        return Some(Duration::from_secs(seconds.into()).min(LONGEST));
     }
     let then = date(text)?;
     // A date in the past asks for no pause.
-    Some(Duration::try_from(then.duration_since(server_time(headers, now))).unwrap_or_default())
+    let wait = Duration::try_from(then.duration_since(server_time(headers, now)));
+    Some(wait.unwrap_or_default().min(LONGEST))
 }
 
 /// Returns the time on the server's own clock, or ours if it tells none.
@@ -36,8 +37,11 @@ pub(super) fn delay_in_words(message: &str) -> Option<Duration> {
     let end = rest
         .find(|c: char| c.is_whitespace() || c == ',' || c == ';')
         .unwrap_or(rest.len());
-    go_duration(rest[..end].trim_end_matches(['.', '"', '\'']))
+    go_duration(rest[..end].trim_end_matches(['.', '"', '\''])).map(|wait| wait.min(LONGEST))
 }
+
+/// Longer ones are never waited for anyway, and clocks have an end that additions must not reach.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads a duration as Go prints it, for instance `1m0.5s` or `17.2µs`; a bare number is no such.
 fn go_duration(mut text: &str) -> Option<Duration> {
@@ -149,6 +153,18 @@ mod tests {
         ] {
             assert_eq!(wait(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn ages_are_cut() {
+        let now = Timestamp::UNIX_EPOCH;
+        let wait = |retry: &str| retry_after(&headers(retry, None), now);
+        assert_eq!(wait("4294967295"), Some(LONGEST));
+        assert_eq!(wait("Thu, 31 Dec 9998 23:59:59 GMT"), Some(LONGEST));
+        assert_eq!(
+            delay_in_words("retry-after: 5000000000000000h"),
+            Some(LONGEST)
+        );
     }
 
     proptest! {

@@ -17,19 +17,20 @@ pub(super) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Reads an error body; anything but the spec's JSON says nothing, save that TLS was expected
-    /// or that there were too many requests.
+    /// Reads an error body: the spec's JSON, or the XML of storage services. Anything else says
+    /// nothing, save that TLS was expected or that there were too many requests.
     pub(super) fn of(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
             let body = String::from_utf8_lossy(body);
             let lower = body.to_ascii_lowercase();
             let expects = EXPECTS_TLS.iter().find(|words| lower.contains(*words));
             let limit = || body.lines().find(|line| limits(None, Some(line)));
+            let said = element(&body, "Message").or_else(limit);
             return Self {
-                code: None,
+                code: element(&body, "Code").and_then(printable),
                 message: expects
                     .map(|words| (*words).to_owned())
-                    .or_else(|| limit().and_then(printable)),
+                    .or_else(|| said.and_then(printable)),
             };
         };
         let first = &value["errors"][0];
@@ -130,6 +131,13 @@ fn limits(code: Option<&str>, message: Option<&str>) -> bool {
         })
 }
 
+/// Returns the text of an element in the small XML of a storage service.
+fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once("</")?;
+    (!text.contains('<')).then_some(text)
+}
+
 fn printable(text: &str) -> Option<String> {
     let mut printed = text
         .trim()
@@ -204,6 +212,23 @@ mod tests {
             of(403, "<p>Forbidden</p>").kind(),
             ErrorKind::Denied { .. }
         ));
+    }
+
+    #[test]
+    fn storage_speaks_xml() {
+        let said = Diagnosis::of(
+            b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message><HostId>x</HostId></Error>",
+        );
+        assert_eq!(said.code.as_deref(), Some("AccessDenied"));
+        assert_eq!(said.message.as_deref(), Some("Request has expired"));
+        for odd in [
+            "<Code>",
+            "<Code><b></Code>",
+            "<Code></Code>",
+            "</Code><Code>",
+        ] {
+            assert_eq!(Diagnosis::of(odd.as_bytes()), Diagnosis::default(), "{odd}");
+        }
     }
 
     #[test]

@@ -109,6 +109,29 @@ impl Explain for Error {
     }
 }
 
+impl Error {
+    /// Returns what failures have in common that are one piece of news.
+    pub(super) fn sort(&self) -> String {
+        match self.kind() {
+            ErrorKind::RateLimited { .. } => "rate".into(),
+            ErrorKind::Refused { status, .. } => status.to_string(),
+            ErrorKind::Unreachable { source, .. } => source
+                .phase()
+                .map_or("unreachable", net::Phase::name)
+                .into(),
+            kind => kind.to_string(),
+        }
+    }
+
+    /// Returns it with its nearest cause.
+    pub(super) fn in_one_sentence(&self) -> String {
+        match self.kind() {
+            ErrorKind::Unreachable { source, .. } => source.to_string(),
+            kind => kind.to_string(),
+        }
+    }
+}
+
 impl ErrorKind {
     fn facts(&self) -> Vec<Fact> {
         match self {

@@ -108,6 +108,15 @@ impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Returns the first and the last byte of the range that is asked for.
+    pub(crate) fn range(&self) -> Option<(usize, usize)> {
+        let (first, last) = self
+            .header("range")?
+            .strip_prefix("bytes=")?
+            .split_once('-')?;
+        Some((first.parse().unwrap(), last.parse().unwrap()))
+    }
 }
 
 /// What to answer.
@@ -118,6 +127,8 @@ pub(crate) struct Reply {
     body: Bytes,
     /// How many bytes of the body are sent before the connection breaks.
     cut: Option<usize>,
+    /// Whether the length of the body is not told.
+    chunked: bool,
     /// How many bytes of the body are sent before nothing more comes.
     stall: Option<usize>,
     /// How long the head is held back.
@@ -131,6 +142,7 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             cut: None,
+            chunked: false,
             stall: None,
             delay: Duration::ZERO,
         }
@@ -157,6 +169,28 @@ impl Reply {
         self.header(name, value)
     }
 
+    /// Answers a request for a range with it, as a registry that keeps to RFC 9110 does.
+    pub(crate) fn in_range(self, seen: &Seen) -> Self {
+        match seen.range() {
+            Some(range) if self.status == 200 => self.part(range.0, range.1),
+            _ => self,
+        }
+    }
+
+    /// Answers with these bytes of the body, the last one included.
+    pub(crate) fn part(mut self, first: usize, last: usize) -> Self {
+        let total = self.body.len();
+        let last = last.min(total - 1);
+        self.status = 206;
+        self.body = self.body.slice(first..=last);
+        self.header("content-range", format!("bytes {first}-{last}/{total}"))
+    }
+
+    pub(crate) fn without_length(mut self) -> Self {
+        self.chunked = true;
+        self
+    }
+
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
@@ -173,9 +207,10 @@ impl Reply {
     }
 
     fn into_http(self) -> http::Response<http_body_util::combinators::BoxBody<Bytes, io::Error>> {
-        let mut response = http::Response::builder()
-            .status(self.status)
-            .header("content-length", self.body.len());
+        let mut response = http::Response::builder().status(self.status);
+        if !self.chunked {
+            response = response.header("content-length", self.body.len());
+        }
         for (name, value) in self.headers {
             response = response.header(name, value);
         }

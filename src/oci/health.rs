@@ -66,6 +66,7 @@ impl Client {
             method: Method::GET,
             url: self.transport.base(registry)?,
             accept: None,
+            range: None,
             scope: String::new(),
             what: "the API".into(),
         };

@@ -5,15 +5,23 @@
 //! die without a word; from here they look the same. So the first one is kept, as long as the
 //! policy's patience lasts.
 
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// When bytes were last seen; clones share it.
-#[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<Mutex<Option<Instant>>>);
+/// When bytes were last seen, and from where; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulse(Arc<Mutex<Last>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    /// Nothing as long as nobody minds a silence.
+    at: Option<Instant>,
+    peer: Option<SocketAddr>,
+}
 
 /// Which of two that ask for the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,33 +36,30 @@ pub(super) enum Lane {
 pub(super) struct Silence {
     /// How long it has lasted.
     pub(super) lasted: Duration,
-    /// Whether it is the reason for a second connection now, not merely still going on.
-    pub(super) hedged: bool,
+    /// Whose it is.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 impl Pulse {
-    /// Makes one that says that bytes came just now.
-    pub(super) fn beating() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
-    }
-
-    /// Makes one that does not mind silence until the first [`Pulse::beat`].
-    pub(super) fn resting() -> Self {
-        Self(Arc::default())
+    /// Says that there is a connection, and who is to send something from now on.
+    pub(super) fn connected(&self, peer: Option<SocketAddr>) {
+        let at = Some(Instant::now());
+        *self.last() = Last { at, peer };
     }
 
     /// Says that bytes came.
     pub(super) fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.last().at = Some(Instant::now());
     }
 
-    fn last(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Runs what `make` makes, and a second one beside it if `pulse` is silent for `stall`; returns
 /// what the first of them delivers that does not fail, or the error of the last one that does.
+/// No silence is minded before the pulse was heard for the first time.
 ///
 /// `tell` hears of the silence that starts the second, and of one that goes on every
 /// [`TELL_EVERY`] after that. The loser is dropped, and with it its connection.
@@ -72,7 +77,7 @@ where
     tokio::select! {
         biased;
         done = &mut first => return done,
-        lasted = &mut watch => tell(Silence { lasted, hedged: true }),
+        silence = &mut watch => tell(silence),
     }
     let mut second = pin!(make(Lane::Second));
     let (mut first_failed, mut second_failed) = (false, false);
@@ -88,9 +93,9 @@ where
                 Err(_) if !first_failed => second_failed = true,
                 done => return done,
             },
-            lasted = silence(pulse, next) => {
-                tell(Silence { lasted, hedged: false });
-                next = lasted + TELL_EVERY;
+            silence = silence(pulse, next) => {
+                tell(silence);
+                next = silence.lasted + TELL_EVERY;
             }
         }
     }
@@ -99,17 +104,19 @@ where
 /// How often a silence that goes on is told of.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// Returns once nothing came for this long, and how long it was.
-async fn silence(pulse: &Pulse, at_least: Duration) -> Duration {
+/// Returns once nothing came for this long.
+async fn silence(pulse: &Pulse, at_least: Duration) -> Silence {
     loop {
-        let Some(last) = pulse.last() else {
+        let Last { at, peer } = *pulse.last();
+        let Some(at) = at else {
             // Nobody minds it now; look again when it might have lasted long enough.
-            sleep_until(Instant::now() + at_least.min(LOOK_EVERY)).await;
+            sleep(at_least.min(LOOK_EVERY)).await;
             continue;
         };
-        let due = last + at_least;
+        let due = at + at_least;
         if due <= Instant::now() {
-            return last.elapsed();
+            let lasted = at.elapsed();
+            return Silence { lasted, peer };
         }
         sleep_until(due).await;
     }
@@ -120,8 +127,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    use tokio::time::sleep;
 
     use super::*;
 
@@ -143,7 +148,9 @@ mod tests {
             sleep(Duration::from_secs(seconds)).await;
             outcome
         };
-        let done = hedged(STALL, &Pulse::beating(), make, |silence| told.push(silence)).await;
+        let pulse = Pulse::default();
+        pulse.connected(None);
+        let done = hedged(STALL, &pulse, make, |silence| told.push(silence)).await;
         (done, begun.elapsed().as_secs(), told)
     }
 
@@ -159,17 +166,13 @@ mod tests {
     async fn the_first_to_deliver_wins() {
         let (done, seconds, told) = race((3600, Ok("first")), (1, Ok("second"))).await;
         assert_eq!((done, seconds), (Ok("second"), 11));
-        let silence = Silence {
-            lasted: STALL,
-            hedged: true,
-        };
-        assert_eq!(told, [silence]);
+        let (lasted, peer) = (STALL, None);
+        assert_eq!(told, [Silence { lasted, peer }]);
         // A proxy that scans holds both for two minutes, and the first one's come sooner.
         let (done, seconds, told) = race((120, Ok("first")), (120, Ok("second"))).await;
         assert_eq!((done, seconds), (Ok("first"), 120));
         let lasted: Vec<_> = told.iter().map(|told| told.lasted.as_secs()).collect();
         assert_eq!(lasted, [10, 30, 60, 90]);
-        assert!(told[1..].iter().all(|told| !told.hedged));
     }
 
     #[tokio::test(start_paused = true)]
@@ -184,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_is_not_silent() {
-        let pulse = Pulse::resting();
+        let pulse = Pulse::default();
         let started = AtomicU32::new(0);
         let done: Result<u64, ()> = hedged(
             STALL,

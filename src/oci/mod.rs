@@ -5,6 +5,7 @@
 mod answer;
 pub mod challenge;
 pub mod client;
+mod config;
 pub mod credentials;
 mod delay;
 mod diagnosis;
@@ -19,27 +20,38 @@ mod hedge;
 #[cfg_attr(target_family = "wasm", path = "helper_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "helper_native.rs")]
 mod helper;
+mod hop;
 pub mod hosts;
 pub mod known_hosts;
 pub mod login;
 pub mod manifest;
 mod named;
+mod part;
 pub mod platform;
 mod quota;
 pub mod reference;
 pub mod referrers;
 pub mod resolve;
 mod retry;
-#[cfg_attr(target_family = "wasm", path = "sha256_wasi.rs")]
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "sha256_hosted.rs"
+)]
+#[cfg_attr(
+    all(target_family = "wasm", not(feature = "hosted")),
+    path = "sha256_wasi.rs"
+)]
 #[cfg_attr(not(target_family = "wasm"), path = "sha256_native.rs")]
 mod sha256;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_answer;
 mod traffic;
 mod transport;
 
 pub use client::{Blob, Client, Selector};
+pub use config::{Config, Notice};
 pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;
 pub use docker_config::DockerConfig;
@@ -48,10 +60,10 @@ pub use health::{Access, Health};
 pub use helper::ProcessHelpers;
 pub use hosts::Hosts;
 pub use manifest::{Descriptor, Manifest};
+pub(crate) use part::{Answered, Part, PartAttempts};
 pub use platform::Platform;
 pub use quota::Quota;
 pub use reference::{Reference, Repository};
 pub use referrers::{Place, Referrers};
 pub use resolve::{Local, PlatformRule, Resolved};
 pub use retry::RetryPolicy;
-pub use transport::{Config, Notice};

@@ -44,15 +44,6 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Forgets the failures so far: the request got further than it was.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for transfers that go on where they broke off")
-    )]
-    pub(super) fn progressed(&mut self) {
-        *self = Self::default();
-    }
-
     /// Returns how many attempts failed.
     pub(super) fn failed(&self) -> u32 {
         self.failed
@@ -268,8 +259,7 @@ mod tests {
     async fn what_will_not_change_is_not_tried_again() {
         let mut attempts = Attempts::default();
         assert_eq!(attempts.next(&policy(1.0), &refused(400), None), Err(None));
-        attempts.progressed();
-        assert_eq!(attempts.failed(), 0);
+        assert_eq!(attempts.failed(), 1);
     }
 
     #[test]

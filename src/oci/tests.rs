@@ -599,7 +599,7 @@ async fn a_host_that_is_held_back_comes_with_the_line_that_lists_it() {
     let refused = setup.client().blob_bytes(&repository, &layer, 99).await;
     insta::assert_snapshot!(shown(&refused.unwrap_err()), @r"
     can't get a whole answer from STORAGE
-    add the grant `STORAGE`
+    to allow it, add `--allow-host STORAGE`
     ");
 }
 

@@ -10,12 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
-use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::challenge::Challenge;
+use super::config::Notice;
 use super::credentials::{Credential, Found, Secret};
 use super::delay::server_time;
 use super::diagnosis::Diagnosis;
@@ -23,7 +22,8 @@ use super::error::{Error, ErrorKind, Login};
 use super::hedge::Pulse;
 use super::hosts::{Place, Role};
 use super::named::Errand;
-use super::transport::{ERROR_BODY, Notice, Transport, host_of, is_loopback};
+use super::token_answer::{TokenAnswer, joined};
+use super::transport::{ERROR_BODY, Transport, host_of, is_loopback};
 use crate::net;
 
 /// What lets a request in.
@@ -331,7 +331,7 @@ impl Ask<'_> {
         }
         let now = server_time(&answer.response.headers, transport.now());
         let body = answer
-            .bytes(TOKEN_BODY, "the token", &Pulse::resting())
+            .bytes(TOKEN_BODY, "the token", &Pulse::default())
             .await?;
         let malformed = |reason: &str| ErrorKind::Malformed {
             host: asker.clone(),
@@ -340,12 +340,12 @@ impl Ask<'_> {
         };
         let granted: TokenAnswer = serde_json::from_slice(&body)
             .map_err(|_| malformed("the token service's answer is not the JSON of a token"))?;
+        let lasts = granted.lasts(now);
         let token = [granted.token, granted.access_token]
             .into_iter()
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| malformed("the token service's answer has no token"))?;
-        let lasts = remaining(granted.expires_in, &granted.issued_at, now);
         // A request takes time, and clocks differ: a tenth is left unused.
         let expires = begun.checked_add(lasts.mul_f64(0.9));
         Ok((self.bearer_header(&token)?, login, expires))
@@ -426,59 +426,6 @@ impl Ask<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-    /// RFC 3339, or whatever a service makes of it.
-    #[serde(default)]
-    issued_at: serde_json::Value,
-}
-
-/// Returns how long a token is good for: services hand out the same token for a while, so what
-/// counts is when it was issued, by the service's own clock.
-fn remaining(expires_in: Option<u64>, issued_at: &serde_json::Value, now: Timestamp) -> Duration {
-    let life = Duration::from_secs(expires_in.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE));
-    let issued: Option<Timestamp> = issued_at.as_str().and_then(|at| at.parse().ok());
-    let age = issued.and_then(|at| Duration::try_from(now.duration_since(at)).ok());
-    match age {
-        Some(age) if age < life => life.saturating_sub(age),
-        // Nobody hands out a token that is over: it is the date that is wrong.
-        _ => life,
-    }
-}
-
-/// Joins the actions on one resource, and leaves out what is said twice.
-fn joined(scope: &str) -> String {
-    let mut resources: Vec<(&str, Vec<&str>)> = Vec::new();
-    for part in scope.split_ascii_whitespace() {
-        // A name may have a port in it, so the actions are what stands last.
-        let (resource, actions) = part.rsplit_once(':').unwrap_or((part, ""));
-        let actions = actions.split(',').filter(|action| !action.is_empty());
-        match resources.iter_mut().find(|(known, _)| *known == resource) {
-            Some((_, known)) => {
-                for action in actions {
-                    if !known.contains(&action) {
-                        known.push(action);
-                    }
-                }
-            }
-            None => resources.push((resource, actions.collect())),
-        }
-    }
-    let written = resources.iter().map(|(resource, actions)| {
-        if actions.is_empty() {
-            (*resource).to_owned()
-        } else {
-            format!("{resource}:{}", actions.join(","))
-        }
-    });
-    written.collect::<Vec<_>>().join(" ")
-}
-
-/// The distribution project's default, in seconds.
-const DEFAULT_LIFE: u64 = 60;
 const TOKEN_BODY: usize = 256 * 1024;
 const REFUSAL_HOLDS: Duration = Duration::from_secs(10);
 
@@ -516,43 +463,6 @@ fn basic_header(username: &str, password: &Secret) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_as_old_as_its_service_says() {
-        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let left = |life, issued: &str| remaining(life, &issued.into(), now).as_secs();
-        assert_eq!(left(Some(300), "2026-01-02T03:01:05Z"), 120);
-        assert_eq!(left(None, "2026-01-02T03:03:55Z"), 50);
-        assert_eq!(left(Some(0), "soon"), DEFAULT_LIFE);
-        for wrong in [
-            "2026-01-02T03:09:05Z",
-            "0001-01-01T00:00:00Z",
-            "2026-01-02T02:04:05Z",
-        ] {
-            assert_eq!(left(Some(300), wrong), 300, "{wrong}");
-        }
-        let number = serde_json::json!(1_767_323_045);
-        assert_eq!(remaining(Some(300), &number, now).as_secs(), 300);
-    }
-
-    #[test]
-    fn scopes_are_joined_by_resource() {
-        for (scope, expected) in [
-            ("repository:a:pull", "repository:a:pull"),
-            (
-                "repository:a:pull repository:a:pull,push",
-                "repository:a:pull,push",
-            ),
-            (
-                "repository:r.example:5000/a:pull  repository:b:pull repository:b:pull",
-                "repository:r.example:5000/a:pull repository:b:pull",
-            ),
-            ("aws aws", "aws"),
-            ("", ""),
-        ] {
-            assert_eq!(joined(scope), expected);
-        }
-    }
 
     #[test]
     fn credentials_never_travel_in_the_clear_for_a_tls_registry() {

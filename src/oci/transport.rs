@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -19,130 +19,35 @@ use url::Url;
 
 use super::answer::Answer;
 use super::challenge::Challenge;
+use super::config::{Config, Notice};
 use super::credentials::Credentials;
 use super::delay::retry_after;
 use super::diagnosis::Diagnosis;
-use super::error::{Error, ErrorKind, GaveUp, Login};
+use super::error::{Error, ErrorKind, Login};
 use super::hedge::{Lane, Pulse, Silence, hedged};
 use super::hosts::{Hosts, Role};
 use super::named::{Errand, Met};
 use super::quota::Quota;
 use super::reference::api_host;
 pub(super) use super::retry::Attempts;
-use super::retry::RetryPolicy;
 use super::token::{Door, Ticket, Tickets};
-use super::traffic::{Closed, Slot, Traffic};
-use crate::clock::Clock;
+use super::traffic::Traffic;
 use crate::net;
-
-/// What a transport is made of.
-#[derive(Clone)]
-pub struct Config {
-    /// The HTTP client; its log counts every request.
-    pub http: net::Client,
-    /// The credentials of the run.
-    pub credentials: Credentials,
-    /// Registries, as written in references, that are spoken to without TLS (`true`) or with it
-    /// (`false`). Of those that are not named, loopback addresses are spoken to without.
-    pub plain_http: BTreeMap<String, bool>,
-    /// The hosts that registries may name, besides those of the table.
-    pub hosts: Hosts,
-    /// The wall clock, for dates in `Retry-After`.
-    pub clock: Clock,
-    /// How often and how patiently requests are repeated.
-    pub retry: RetryPolicy,
-    /// How many requests to one host may be under way at once, whatever they are for.
-    pub requests_per_host: usize,
-    /// Told of waits and warnings.
-    pub notices: Arc<dyn Fn(Notice) + Send + Sync>,
-}
-
-impl Config {
-    /// Makes a configuration without credentials, with the default patience and no listener.
-    #[must_use]
-    pub fn new(http: net::Client, clock: Clock) -> Self {
-        Self {
-            http,
-            credentials: Credentials::none(),
-            plain_http: BTreeMap::new(),
-            hosts: Hosts::default(),
-            clock,
-            retry: RetryPolicy::default(),
-            requests_per_host: REQUESTS_PER_HOST,
-            notices: Arc::new(|_| ()),
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("credentials", &self.credentials)
-            .field("plain_http", &self.plain_http)
-            .field("retry", &self.retry)
-            .field("requests_per_host", &self.requests_per_host)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Something that the reader of the run should know while it goes on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Notice {
-    /// A host allows few further requests. Told once a host.
-    QuotaLow {
-        /// The host, with its port.
-        host: String,
-        /// What it said.
-        quota: Quota,
-    },
-    /// A request failed and is sent again after a pause. Told once, however many requests to the
-    /// host wait for the same reason.
-    Retrying {
-        /// The host that was asked.
-        host: String,
-        /// Why, in one sentence.
-        reason: String,
-        /// The pause.
-        wait: Duration,
-        /// Whether all requests to the host wait, because it limits their rate or named a time.
-        shared: bool,
-        /// The attempt that failed, from 1.
-        attempt: u32,
-        /// The most attempts that there will be, if none of them is told when to come again.
-        of: u32,
-    },
-    /// A host sends nothing. Told when a second connection is tried, and every 30 s from then on.
-    Silent {
-        /// The host, with its port.
-        host: String,
-        /// What it was asked for.
-        what: String,
-        /// How long nothing came.
-        lasted: Duration,
-        /// How long nothing may come before the request has failed.
-        patience: Duration,
-    },
-    /// Something is not as it should be, and nothing fails because of it.
-    Warning {
-        /// One sentence.
-        message: String,
-    },
-}
 
 /// Sends requests to registries; clones share tokens, connections and the wait for a host.
 #[derive(Clone)]
 pub(super) struct Transport {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// When whoever asks has no use for an answer any more.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// Whether requests need a slot of their host.
-    counted: bool,
+    pub(super) counted: bool,
 }
 
-struct Inner {
-    config: Config,
+pub(super) struct Inner {
+    pub(super) config: Config,
     tickets: Tickets,
-    traffic: Traffic,
+    pub(super) traffic: Traffic,
     met: Met,
 }
 
@@ -157,6 +62,8 @@ pub(super) struct Call {
     pub(super) url: Url,
     /// The value of `Accept`.
     pub(super) accept: Option<HeaderValue>,
+    /// The value of `Range`.
+    pub(super) range: Option<HeaderValue>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
@@ -287,11 +194,12 @@ impl Transport {
         let mut attempts = Attempts::default();
         loop {
             // The silence before the head is minded where the request is sent.
-            let pulse = Pulse::resting();
+            let pulse = Pulse::default();
             let read = |lane| {
                 let (transport, pulse) = (self.for_lane(lane), pulse.clone());
                 async move {
                     let mut answer = transport.attempt(call).await?;
+                    pulse.connected(answer.response.remote);
                     let body = &mut answer.response.body;
                     body.set_idle_timeout(transport.inner.config.retry.patience);
                     let headers = answer.response.headers.clone();
@@ -337,10 +245,10 @@ impl Transport {
         if shared {
             traffic.close(&host, until, error.kind());
         }
-        if traffic.is_news(&host, sort(&error), until) {
+        if traffic.is_news(&host, error.sort(), until) {
             self.notice(Notice::Retrying {
                 host,
-                reason: explain(&error),
+                reason: error.in_one_sentence(),
                 wait,
                 shared,
                 attempt: attempts.failed(),
@@ -356,10 +264,9 @@ impl Transport {
     pub(super) async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
         let registry = self.base(&call.registry)?;
         let (answer, ticket) = self.let_in(call, &registry).await?;
-        let stale = answer.is_stale_redirect();
+        let redirected = answer.redirected;
         let judged = self.judge(call, answer, ticket.as_ref()).await;
-        let limited = |error: &Error| error.retry_after().is_some() || error.is_retryable();
-        if !stale || judged.as_ref().is_err_and(limited) {
+        if !redirected || !judged.as_ref().is_err_and(is_stale_address) {
             return judged;
         }
         // Addresses with a signature in them run out while a transfer waits its turn.
@@ -427,101 +334,6 @@ impl Transport {
         self.follow(call.request(None), call.errand()).await
     }
 
-    /// Sends a request and follows redirects; `Authorization` goes to the first origin alone.
-    /// Hosts other than the registry's own were named by it, for what the errand says.
-    pub(super) async fn follow(
-        &self,
-        mut request: net::Request,
-        errand: Errand<'_>,
-    ) -> Result<Answer, Error> {
-        request
-            .headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.timeouts.first_byte = Some(self.inner.config.retry.patience);
-        let (mut redirected, mut elsewhere) = (false, false);
-        for _ in 0..=MOST_REDIRECTS {
-            let host = host_of(&request.url);
-            let url = net::redact(&request.url);
-            let (response, slot) = self.hop(&request, &host, errand).await?;
-            self.meet(errand.registry, errand.role, &request.url);
-            let answer = Answer {
-                response,
-                host,
-                url,
-                what: errand.what.to_owned(),
-                redirected,
-                elsewhere,
-                _slot: slot,
-            };
-            self.learn(&answer);
-            let may_follow = request.method == Method::GET || request.method == Method::HEAD;
-            let Some(location) = answer.redirect().filter(|_| may_follow) else {
-                return Ok(answer);
-            };
-            let target = check_redirect(&request.url, &location).map_err(|(to, reason)| {
-                ErrorKind::Redirect {
-                    host: answer.host.clone(),
-                    url: answer.url.clone(),
-                    to,
-                    reason,
-                }
-            })?;
-            answer.text(ERROR_BODY).await;
-            redirected = true;
-            if target.origin() != request.url.origin() {
-                elsewhere = true;
-                request.headers.remove(AUTHORIZATION);
-            }
-            request.url = target;
-        }
-        Err(ErrorKind::Redirect {
-            host: host_of(&request.url),
-            url: net::redact(&request.url),
-            to: net::redact(&request.url),
-            reason: format!("there were more than {MOST_REDIRECTS} redirects"),
-        }
-        .into())
-    }
-
-    /// Sends a request to one host; while it is silent, on a second connection too.
-    async fn hop(
-        &self,
-        request: &net::Request,
-        host: &str,
-        errand: Errand<'_>,
-    ) -> Result<(net::Response, Option<Slot>), Error> {
-        let what = errand.what;
-        let Inner {
-            config, traffic, ..
-        } = &*self.inner;
-        let limit = self.limit();
-        let slot = if self.counted {
-            traffic.enter(host, limit).await.map(Some)
-        } else {
-            traffic.pass(host, limit).await.map(|()| None)
-        };
-        let slot = slot.map_err(|closed| self.closed(closed).about(what))?;
-        let send = |lane| async move {
-            if lane == Lane::Second {
-                let passed = traffic.pass(host, limit).await;
-                passed.map_err(|closed| self.closed(closed))?;
-            }
-            let sent = self.http().send(request.clone()).await;
-            sent.map_err(|source| {
-                self.unreachable(errand.registry, errand.role, &request.url, source)
-            })
-        };
-        let safe = request.method == Method::GET || request.method == Method::HEAD;
-        let response = if safe {
-            let tell = |silence| self.silent(host, what, silence);
-            hedged(config.retry.stall, &Pulse::beating(), send, tell).await
-        } else {
-            // Twice the same POST may be one too many.
-            send(Lane::First).await
-        };
-        Ok((response.map_err(|error| error.about(what))?, slot))
-    }
-
     /// Makes an error of every answer that is no success.
     async fn judge(
         &self,
@@ -539,7 +351,7 @@ impl Transport {
         let registry = call.registry.clone();
         let diagnosis = Diagnosis::of(&answer.text(ERROR_BODY).await);
         let error: Error = match status.as_u16() {
-            401 if !elsewhere => ErrorKind::Unauthorized {
+            401 if !elsewhere && !diagnosis.is_rate_limit() => ErrorKind::Unauthorized {
                 asker: host,
                 registry,
                 scope: call.what.clone(),
@@ -548,7 +360,7 @@ impl Transport {
             }
             .into(),
             // A storage host's word about a signed URL is not the registry's word about the image.
-            status @ (400..=404 | 410) if elsewhere && !diagnosis.is_rate_limit() => {
+            status @ (401 | 403 | 404 | 410) if elsewhere && !diagnosis.is_rate_limit() => {
                 ErrorKind::Storage {
                     host,
                     registry,
@@ -572,34 +384,6 @@ impl Transport {
         })
     }
 
-    /// Returns the latest time that a request may begin at.
-    fn limit(&self) -> Instant {
-        let own = Instant::now() + self.inner.config.retry.budget;
-        self.deadline.map_or(own, |deadline| deadline.min(own))
-    }
-
-    /// Makes the error of a host that was told by someone else to be left alone for too long.
-    fn closed(&self, closed: Closed) -> Error {
-        let wait = closed.until.saturating_duration_since(Instant::now());
-        let mut kind = closed.kind;
-        if let ErrorKind::RateLimited { retry_after, .. } | ErrorKind::Refused { retry_after, .. } =
-            &mut kind
-        {
-            *retry_after = Some(wait);
-        }
-        let late = self
-            .deadline
-            .is_some_and(|deadline| closed.until > deadline);
-        let gave_up = if late {
-            GaveUp::Deadline
-        } else {
-            GaveUp::Budget
-        };
-        Error::from(kind)
-            .tried(0, Some(gave_up))
-            .again_at(self.after(wait))
-    }
-
     fn for_lane(&self, lane: Lane) -> Self {
         match lane {
             Lane::First => self.clone(),
@@ -607,26 +391,17 @@ impl Transport {
         }
     }
 
-    fn silent(&self, host: &str, what: &str, silence: Silence) {
+    pub(super) fn silent(&self, host: &str, what: &str, silence: Silence) {
         self.notice(Notice::Silent {
             host: host.to_owned(),
+            address: silence.peer,
             what: what.to_owned(),
             lasted: silence.lasted,
             patience: self.inner.config.retry.patience,
         });
     }
 
-    fn learn(&self, answer: &Answer) {
-        let now = self.now();
-        if let Some(quota) = Quota::of(&answer.response.headers, now)
-            && self.inner.traffic.learn(&answer.host, quota.clone())
-        {
-            let host = answer.host.clone();
-            self.notice(Notice::QuotaLow { host, quota });
-        }
-    }
-
-    fn after(&self, wait: Duration) -> Timestamp {
+    pub(super) fn after(&self, wait: Duration) -> Timestamp {
         let now = self.now();
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         now.checked_add(wait).unwrap_or(Timestamp::MAX)
@@ -661,6 +436,9 @@ impl Call {
         if let Some(accept) = &self.accept {
             request.headers.insert(ACCEPT, accept.clone());
         }
+        if let Some(range) = &self.range {
+            request.headers.insert(RANGE, range.clone());
+        }
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
         }
@@ -670,32 +448,6 @@ impl Call {
 
 /// The most bytes of an error's body that are read.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
-const MOST_REDIRECTS: usize = 5;
-/// As many connections as the client keeps open to a host between requests.
-const REQUESTS_PER_HOST: usize = 16;
-
-/// Returns where a redirect leads, or where it would and why it is not followed.
-fn check_redirect(from: &Url, location: &str) -> Result<Url, (String, String)> {
-    let unreadable = || {
-        (
-            "an unreadable address".to_owned(),
-            "it is no URL".to_owned(),
-        )
-    };
-    let target = from.join(location).map_err(|_| unreadable())?;
-    if target.host_str().is_none() {
-        return Err(unreadable());
-    }
-    let refuse = |reason: &str| Err((net::redact(&target), reason.to_owned()));
-    match (from.scheme(), target.scheme()) {
-        ("https", "http") => refuse("it would leave TLS"),
-        (_, "http" | "https") if !target.username().is_empty() || target.password().is_some() => {
-            refuse("it has a user in it")
-        }
-        (_, "http" | "https") => Ok(target),
-        _ => refuse("it is not http or https"),
-    }
-}
 
 /// Returns host and port as an error shows them.
 pub(super) fn host_of(url: &Url) -> String {
@@ -719,49 +471,29 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns what failures have in common that are one piece of news.
-fn sort(error: &Error) -> String {
+/// Returns whether an address that a registry redirected to may have been good before.
+fn is_stale_address(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::RateLimited { .. } => "rate".into(),
-        ErrorKind::Refused { status, .. } => status.to_string(),
-        ErrorKind::Unreachable { source, .. } => source
-            .phase()
-            .map_or("unreachable", net::Phase::name)
-            .into(),
-        kind => kind.to_string(),
-    }
-}
-
-/// Returns an error with its nearest cause, in one sentence.
-fn explain(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::Unreachable { source, .. } => source.to_string(),
-        kind => kind.to_string(),
+        ErrorKind::Storage { status, .. } => *status != 404,
+        // Where the registry redirects to itself, it says so in its own way.
+        ErrorKind::Denied { .. } | ErrorKind::Refused { status: 410, .. } => true,
+        // A bad request is one for other reasons too, for instance because of its range.
+        ErrorKind::Refused {
+            status: 400,
+            code,
+            message,
+            ..
+        } => [code, message].into_iter().flatten().any(|words| {
+            let words = words.to_ascii_lowercase();
+            words.contains("expired") || words.contains("expiry")
+        }),
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirects_that_are_not_followed() {
-        let check = |from: &str, to: &str| check_redirect(&Url::parse(from).unwrap(), to);
-        assert_eq!(
-            check("https://r/v2/a?x=1", "/b").unwrap().as_str(),
-            "https://r/b"
-        );
-        assert!(check("http://r/", "https://cdn/x").is_ok());
-        for (from, to) in [
-            ("https://r/", "http://r/"),
-            ("https://r/", "file:///etc/passwd"),
-            ("https://r/", "https://me:pw@cdn/"),
-            ("https://r/", "https://"),
-        ] {
-            let (shown, _) = check(from, to).unwrap_err();
-            assert!(!shown.contains("pw"), "{shown}");
-        }
-    }
 
     #[test]
     fn loopback_in_every_spelling() {

@@ -123,14 +123,14 @@ pub const CAPABILITIES: [Capability; 17] = [
         "file locks",
         "of the journals of runs",
         Provider::Nobody,
-        "a journal is watched for 30 s before its run is taken for dead; the cache's own lock is a file that natives and components mind",
+        "the launcher holds one for the run, by which `finish` knows whether it lives; the cache's own lock is a file that natives and components mind",
     ),
     row(
         Need::FreeSpace,
         "free space on a disk",
-        "not asked for",
-        Provider::Nobody,
-        "not asked for: a full disk is an error of the write",
+        "the file system's answer",
+        Provider::Launcher,
+        "for granted folders, if the component is the one that is made for it; without, a full disk is an error of the write",
     ),
     row(
         Need::Variable,
@@ -179,7 +179,7 @@ pub const CAPABILITIES: [Capability; 17] = [
         "threads",
         "one for each processor",
         Provider::Nobody,
-        "one thread does everything, hashing and TLS too",
+        "one thread does everything but what the launcher does: TLS, and SHA-256 if the component is the one that is made for it",
     ),
     row(
         Need::ChildProcess,

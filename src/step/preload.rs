@@ -7,7 +7,6 @@ use futures_util::future::{BoxFuture, try_join_all};
 use tokio::time::Instant;
 
 use super::registry;
-use crate::cache::fill::{self, CONCURRENCY, OnProgress, Progress};
 use crate::engine::grants::Grants;
 use crate::engine::plan::Cost;
 use crate::engine::task::{Action, Rehearsal};
@@ -17,6 +16,7 @@ use crate::oci::{Manifest, Resolved};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::ImageName;
 use crate::pipeline::record::{choice, record};
+use crate::pull::{self, CONNECTIONS, OnProgress, Progress, Puller};
 use crate::report::{Detail, words};
 
 record! {
@@ -69,10 +69,12 @@ impl Action for Preload {
 
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
         async {
+            let world = &context.world;
+            let puller = Puller::new(&context.registries(), &world.cache, CONNECTIONS);
             let images = self
                 .images
                 .iter()
-                .map(|name| preload(name.as_str(), context));
+                .map(|name| preload(name.as_str(), &puller, context));
             try_join_all(images).await.map(|_| ())
         }
         .boxed()
@@ -91,20 +93,15 @@ impl Action for Preload {
 }
 
 /// Brings one image into the cache and records it there.
-async fn preload(name: &str, context: &Context) -> Result<(), Failure> {
+async fn preload(name: &str, puller: &Puller, context: &Context) -> Result<(), Failure> {
     let world = &context.world;
     let began = Instant::now();
     let image = resolve(name, context).await?;
     let listener = listener(name, context);
-    let done = fill::preload(
-        &context.registries(),
-        &image,
-        &world.cache,
-        CONCURRENCY,
-        listener,
-    )
-    .await
-    .map_err(|error| failed(name, &error))?;
+    let done = puller
+        .pull(&image, listener)
+        .await
+        .map_err(|error| failed(name, &error))?;
     let reference = world
         .images
         .reference(name)
@@ -121,7 +118,7 @@ async fn preload(name: &str, context: &Context) -> Result<(), Failure> {
         );
         recorded
             .await
-            .map_err(|error| failed(name, &fill::Error::from(error)))?;
+            .map_err(|error| failed(name, &pull::Error::from(error)))?;
     }
     context.events.emit(Detail::ImagePreloaded {
         image: name.to_owned(),
@@ -137,8 +134,8 @@ async fn preload(name: &str, context: &Context) -> Result<(), Failure> {
 async fn forecast(name: &str, context: &Context) -> Result<Rehearsal, Failure> {
     let world = &context.world;
     let image = resolve(name, context).await?;
-    let forecast = fill::forecast(&image, &world.cache)
-        .map_err(|error| failed(name, &fill::Error::from(error)))?;
+    let forecast = pull::forecast(&image, &world.cache)
+        .map_err(|error| failed(name, &pull::Error::from(error)))?;
     // Two images may share layers, and a run fetches each layer once.
     let missing: Vec<_> = forecast
         .missing
@@ -167,7 +164,7 @@ async fn resolve(name: &str, context: &Context) -> Result<Arc<Resolved>, Failure
     image.map_err(|error| error.failure(name, ExitCode::PreloadFailed))
 }
 
-fn failed(name: &str, error: &fill::Error) -> Failure {
+fn failed(name: &str, error: &pull::Error) -> Failure {
     Failure::explained(
         ExitCode::PreloadFailed,
         format!("image `{name}` could not be preloaded"),

@@ -69,7 +69,9 @@ fn lookup(repository: &Repository, error: &Error) -> LookupError {
         ErrorKind::Denied { host, .. } => (Some(host), Some(403), None),
         ErrorKind::NotFound { host, .. } => (Some(host), Some(404), None),
         ErrorKind::RateLimited { host, .. } => (Some(host), Some(429), None),
-        ErrorKind::Refused { host, status, .. } => (Some(host), Some(*status), None),
+        ErrorKind::Refused { host, status, .. } | ErrorKind::Storage { host, status, .. } => {
+            (Some(host), Some(*status), None)
+        }
         ErrorKind::TooLarge { limit, .. } => (None, None, Some(*limit)),
         ErrorKind::Unauthorized { asker, .. } => (Some(asker), Some(401), None),
         ErrorKind::DigestMismatch { host, .. }

@@ -173,21 +173,21 @@ impl Connection {
         }
         let framed = is_head || (reply.length.is_some() && reply.length == honest);
         let head = reply.head(framed);
+        // What a client has seen is in the log: all is written there before it is sent.
+        self.log(entry, |exchange| {
+            exchange.status = Some(reply.status);
+            exchange.ending = (is_head || honest == Some(0)).then_some(Ending::Complete);
+        });
         let stream = self.reader.get_mut();
         if stream.write_all(head.as_bytes()).await.is_err() {
             return Some(Ending::Gone);
         }
-        self.log(entry, |exchange| exchange.status = Some(reply.status));
         if is_head {
             return Some(Ending::Complete);
         }
         match self.body(reply, honest, &orders, entry).await {
             Some(ending) => Some(ending),
-            None if framed => Some(Ending::Complete),
-            None => {
-                let _ = self.reader.get_mut().shutdown().await;
-                None
-            }
+            None => framed.then_some(Ending::Complete),
         }
     }
 
@@ -291,11 +291,14 @@ impl Connection {
             if let Some(byte) = corrupt.and_then(|at| bytes.get_mut(at as usize)) {
                 *byte ^= 1;
             }
+            sent += bytes.len() as u64;
+            self.log(entry, |exchange| {
+                exchange.sent = sent;
+                exchange.ending = (honest == Some(sent)).then_some(Ending::Complete);
+            });
             if self.reader.get_mut().write_all(&bytes).await.is_err() {
                 return Some(Ending::Gone);
             }
-            sent += bytes.len() as u64;
-            self.log(entry, |exchange| exchange.sent = sent);
             if let Some(rate) = orders.rate {
                 due += Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
                 sleep_until(due).await;
@@ -305,10 +308,8 @@ impl Connection {
 
     async fn cut(&mut self, cut: Cut) -> Ending {
         match cut {
-            Cut::Close => {
-                let _ = self.reader.get_mut().shutdown().await;
-                Ending::Cut
-            }
+            // The connection is dropped once this is in the log.
+            Cut::Close => Ending::Cut,
             Cut::Reset => {
                 let _ = self.reader.get_mut().set_zero_linger();
                 Ending::Cut

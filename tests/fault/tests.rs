@@ -30,9 +30,7 @@ impl Answer {
 /// Sends a request on a connection of its own and reads until it ends or is silent.
 fn get(address: &str, target: &str, headers: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
     let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
@@ -55,6 +53,8 @@ fn get(address: &str, target: &str, headers: &str) -> Answer {
 }
 
 const RANGE: &str = "Range: bytes=10-19\r\n";
+/// How long nothing has to come to count as silence; machines are busy.
+const SILENCE: Duration = Duration::from_millis(600);
 /// What a read says when nothing comes any more.
 const SILENT: Option<ErrorKind> = Some(ErrorKind::WouldBlock);
 

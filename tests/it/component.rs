@@ -2,10 +2,12 @@
 //!
 //! The launcher compiles the component once for all tests; the stock runtime does for each run.
 
+mod artifacts;
 mod cancel;
 mod distribution;
 mod escapes;
 mod hosts;
+mod journal;
 mod refusals;
 
 use std::fs;

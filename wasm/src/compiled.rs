@@ -1,7 +1,7 @@
 //! Compiled components, kept between runs.
 //!
 //! Compiled code is machine code: whoever can change it can do what the launcher can do. So each file
-//! carries a tag (HMAC-SHA-256) made with a key of this user on this machine, which lies outside of
+//! carries a tag (a keyed BLAKE3) made with a key of this user on this machine, which lies outside of
 //! every cache folder, and the very bytes that are loaded are checked against it. A file that was
 //! altered, or that came from another machine with a restored cache, is compiled anew.
 
@@ -9,11 +9,14 @@ use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use ring::{digest, hmac, rand};
+use ring::{digest, rand};
 use shipgate::cli::environment::Environment;
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::sealed::{Code, KEY_LENGTH, tag_of};
 
 /// Where a launcher keeps its own files. Neither may be granted to a component.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub fn below(environment: &Environment, variable: &str, usual: &str) -> Option<P
 pub struct Loaded {
     /// The component.
     pub component: Component,
+    /// The SHA-256 of its bytes, in hex digits.
+    pub digest: String,
     /// What became of the compiled file, if it is worth a word.
     pub warning: Option<String>,
 }
@@ -67,115 +72,162 @@ pub struct Loaded {
 const KEPT: usize = 4;
 /// The name of the key's file.
 const KEY: &str = "compiled.key";
-/// Bytes of a key.
-const KEY_LENGTH: usize = 32;
-/// Bytes of a tag.
-const TAG_LENGTH: usize = 32;
 
-/// Loads a component from its bytes: compiled earlier, or now.
+/// Where the bytes of a component are.
+pub enum Bytes {
+    /// In a file.
+    File(PathBuf),
+    /// Here.
+    Here(Vec<u8>),
+}
+
+/// Why a component is not loaded.
+#[derive(Debug)]
+pub enum Error {
+    /// Its file can't be read.
+    Unreadable(io::Error),
+    /// It is none.
+    Unusable(wasmtime::Error),
+}
+
+/// Loads a component: compiled earlier, or now.
 ///
 /// # Errors
-/// The bytes are no component.
-pub fn load(engine: &Engine, bytes: Vec<u8>, places: Option<&Places>) -> wasmtime::Result<Loaded> {
-    let compile = |bytes: &[u8]| Component::new(engine, bytes);
-    let Some(places) = places else {
-        return Ok(Loaded {
-            component: compile(&bytes)?,
-            warning: None,
-        });
-    };
-    let key = match key(&places.state) {
-        Ok(key) => key,
+/// The file can't be read, or the bytes are no component.
+pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Loaded, Error> {
+    let mut warning = None;
+    let key = places.and_then(|places| match key(&places.state) {
+        Ok(key) => Some((places, key)),
         Err(error) => {
             let state = places.state.display();
-            return Ok(Loaded {
-                component: compile(&bytes)?,
-                warning: Some(format!(
-                    "compiled code is not kept: {state} can't be used: {error}"
-                )),
-            });
+            warning = Some(format!(
+                "compiled code is not kept: {state} can't be used: {error}"
+            ));
+            None
         }
-    };
-    let file = places.compiled.join(name(engine, &bytes));
-    let mut warning = None;
-    match read(&file, &key) {
-        Ok(Some(code)) => {
-            // SAFETY: the bytes are exactly those that `tag` was made of by this user's launcher with
-            // this user's key, so they are what `Component::serialize` returned, unaltered; they are
-            // checked in memory, where nobody changes them between the check and here. The engine
-            // itself refuses code of another version or configuration.
-            #[expect(unsafe_code, reason = "argued above")]
-            let component = unsafe { Component::deserialize(engine, &code[TAG_LENGTH..]) };
-            // What another build of this version compiled is refused there, and compiled anew here.
-            if let Ok(component) = component {
+    });
+    if let Some((places, key)) = &key {
+        let (digest, guess) = bytes.digest_beside(|| Guess::newest(engine, &places.compiled, key));
+        let digest = digest.map_err(Error::Unreadable)?;
+        let file = places.compiled.join(name(engine, &digest));
+        let code = match guess {
+            Some(guess) if guess.file == file => guess.code,
+            _ => Code::read(&file, key),
+        };
+        match code.map(|code| code.map(|code| code.load(engine))) {
+            Ok(Some(Ok(component))) => {
                 return Ok(Loaded {
                     component,
-                    warning: None,
+                    digest,
+                    warning,
                 });
             }
-        }
-        Ok(None) => {}
-        Err(reason) => {
-            let file = file.display();
-            warning = Some(format!("{file} is not used and compiled anew: {reason}"));
+            // What another build of this version compiled is refused by the engine, and compiled anew.
+            Ok(_) => {}
+            Err(reason) => {
+                let file = file.display();
+                warning = Some(format!("{file} is not used and compiled anew: {reason}"));
+            }
         }
     }
-    let component = compile(&bytes)?;
-    if let Err(error) = write(&file, &component.serialize()?, &key) {
-        let folder = places.compiled.display();
-        warning.get_or_insert(format!("compiled code is not kept in {folder}: {error}"));
+    // What is compiled is what is hashed: the file may be another by now.
+    let bytes = bytes.all().map_err(Error::Unreadable)?;
+    let digest = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
+    let component = Component::new(engine, &bytes).map_err(Error::Unusable)?;
+    if let Some((places, key)) = &key {
+        let file = places.compiled.join(name(engine, &digest));
+        let code = component.serialize().map_err(Error::Unusable)?;
+        if let Err(error) = write(&file, &code, key) {
+            let folder = places.compiled.display();
+            warning.get_or_insert(format!("compiled code is not kept in {folder}: {error}"));
+        }
     }
-    Ok(Loaded { component, warning })
+    Ok(Loaded {
+        component,
+        digest,
+        warning,
+    })
+}
+
+impl Bytes {
+    /// Returns the SHA-256 in hex digits, and what is done meanwhile.
+    fn digest_beside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> (io::Result<String>, T) {
+        thread::scope(|scope| {
+            let hashing = scope.spawn(|| self.digest());
+            let done = work();
+            let hashed = hashing.join();
+            let hashed = hashed.unwrap_or_else(|_| Err(io::Error::other("it could not be hashed")));
+            (hashed, done)
+        })
+    }
+
+    fn digest(&self) -> io::Result<String> {
+        let mut hasher = digest::Context::new(&digest::SHA256);
+        match self {
+            Self::Here(bytes) => hasher.update(bytes),
+            Self::File(path) => {
+                // Most of a component is not needed once its digest is known: it is not kept.
+                let mut file = fs::File::open(path)?;
+                let mut buffer = vec![0; 128 << 10];
+                loop {
+                    match file.read(&mut buffer) {
+                        Ok(0) => break,
+                        Ok(count) => hasher.update(&buffer[..count]),
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(hex(hasher.finish().as_ref()))
+    }
+
+    fn all(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => fs::read(path),
+            Self::Here(bytes) => Ok(bytes),
+        }
+    }
+}
+
+/// The compiled file that will most likely be needed, read while the component is still being hashed.
+struct Guess {
+    file: PathBuf,
+    code: Result<Option<Code>, String>,
+}
+
+impl Guess {
+    fn newest(engine: &Engine, folder: &Path, key: &[u8; KEY_LENGTH]) -> Option<Self> {
+        let end = name(engine, "");
+        let entries = fs::read_dir(folder).ok()?.flatten();
+        let ours = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(&end));
+        let newest =
+            ours.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok())?;
+        let file = newest.path();
+        let code = Code::read(&file, key);
+        Some(Self { file, code })
+    }
 }
 
 /// Returns the file name of a compiled component: what it was made of, and for which engine.
-fn name(engine: &Engine, bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
+fn name(engine: &Engine, digest: &str) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{hex}-{:016x}.cwasm", hasher.finish())
+    format!("{digest}-{:016x}.cwasm", hasher.finish())
 }
 
-/// Reads compiled code behind its tag, which was checked. Nothing comes back if there is none.
-///
-/// # Errors
-/// The file is not what this launcher wrote.
-fn read(file: &Path, key: &hmac::Key) -> Result<Option<Vec<u8>>, String> {
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    let Some((tag, code)) = bytes.split_at_checked(TAG_LENGTH) else {
-        return Err("it is cut short".to_owned());
-    };
-    hmac::verify(key, &named(file, code), tag).map_err(|_| {
-        "it was altered, or was not compiled by this user on this machine".to_owned()
-    })?;
-    Ok(Some(bytes))
-}
-
-/// Returns what is tagged: the digest of compiled code and its name, since code of one component is
-/// none of another's.
-fn named(file: &Path, code: &[u8]) -> Vec<u8> {
-    let digest = digest::digest(&digest::SHA256, code);
-    let name = file.file_name().unwrap_or_default();
-    [digest.as_ref(), name.as_encoded_bytes()].concat()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes compiled code with its tag, whole or not at all, and removes the oldest of many.
-fn write(file: &Path, code: &[u8], key: &hmac::Key) -> io::Result<()> {
+fn write(file: &Path, code: &[u8], key: &[u8; KEY_LENGTH]) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     private_folder(folder)?;
     let mut part = tempfile::Builder::new()
         .suffix(".part")
         .tempfile_in(folder)?;
-    part.write_all(hmac::sign(key, &named(file, code)).as_ref())?;
+    part.write_all(&tag_of(file, code, key))?;
     part.write_all(code)?;
     part.persist(file).map_err(|error| error.error)?;
     prune(folder)
@@ -198,7 +250,7 @@ fn prune(folder: &Path) -> io::Result<()> {
 }
 
 /// Returns the key of this user on this machine, made at the first need.
-fn key(folder: &Path) -> io::Result<hmac::Key> {
+fn key(folder: &Path) -> io::Result<[u8; KEY_LENGTH]> {
     private_folder(folder)?;
     let path = folder.join(KEY);
     let bytes = match fs::File::open(&path) {
@@ -211,13 +263,8 @@ fn key(folder: &Path) -> io::Result<hmac::Key> {
         Err(error) => return Err(error),
     };
     private(&path, folder)?;
-    if bytes.len() != KEY_LENGTH {
-        return Err(io::Error::other(format!(
-            "{} is no key; remove it",
-            path.display()
-        )));
-    }
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    <[u8; KEY_LENGTH]>::try_from(bytes)
+        .map_err(|_| io::Error::other(format!("{} is no key; remove it", path.display())))
 }
 
 fn new_key(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
@@ -300,7 +347,7 @@ mod tests {
     }
 
     fn load(engine: &Engine, home: &Home) -> Option<String> {
-        super::load(engine, EMPTY.to_vec(), Some(&home.places()))
+        super::load(engine, Bytes::Here(EMPTY.to_vec()), Some(&home.places()))
             .unwrap()
             .warning
     }
@@ -321,7 +368,7 @@ mod tests {
         load(&engine, &home);
         let key = key(&home.places().state).unwrap();
         let good = fs::read(home.file()).unwrap();
-        assert!(read(&home.file(), &key).unwrap().is_some());
+        assert!(Code::read(&home.file(), &key).unwrap().is_some());
         let mut seed = 0x5eed_u64;
         for round in 0..100 {
             // A linear congruential generator: the same 100 places in each run of the test.
@@ -332,7 +379,7 @@ mod tests {
             let mut bad = good.clone();
             bad[place] ^= 1 << (round % 8);
             fs::write(home.file(), &bad).unwrap();
-            assert!(read(&home.file(), &key).is_err(), "byte {place}");
+            assert!(Code::read(&home.file(), &key).is_err(), "byte {place}");
         }
         // It is compiled anew, said, and good afterwards.
         assert!(load(&engine, &home).unwrap().contains("altered"));
@@ -353,7 +400,7 @@ mod tests {
         let key = key(&home.places().state).unwrap();
         let renamed = home.0.path().join("another.cwasm");
         fs::copy(home.file(), &renamed).unwrap();
-        assert!(read(&renamed, &key).is_err());
+        assert!(Code::read(&renamed, &key).is_err());
         fs::write(home.file(), "short").unwrap();
         assert!(load(&engine, &home).unwrap().contains("cut short"));
     }
@@ -382,7 +429,9 @@ mod tests {
     #[test]
     fn what_is_no_component_is_an_error() {
         let (engine, home) = (Engine::default(), Home::new());
-        assert!(super::load(&engine, b"nonsense".to_vec(), Some(&home.places())).is_err());
-        assert!(super::load(&engine, b"nonsense".to_vec(), None).is_err());
+        let places = home.places();
+        let load = |places| super::load(&engine, Bytes::Here(b"nonsense".to_vec()), places);
+        assert!(load(Some(&places)).is_err());
+        assert!(load(None).is_err());
     }
 }

@@ -17,6 +17,8 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 use crate::bounds::{self, Bounds, Counted, MemoryMeter, Output};
 use crate::cage::Cage;
 use crate::egress::Egress;
+use crate::hasher::Room;
+use crate::interface::{self, Granted, InterfaceView};
 use crate::stage::Stage;
 use crate::{failure, network};
 
@@ -67,6 +69,10 @@ pub fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     // A component that never waits is interrupted all the same.
     config.epoch_interruption(true);
+    // What only debuggers and backtraces need is a sixth of the compiled code, which is read at every start.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
+    config.wasm_backtrace_max_frames(None);
     Engine::new(&config)
 }
 
@@ -85,6 +91,8 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
         context: context.build(),
         table,
         memory: MemoryMeter::new(run.bounds.memory),
+        granted: Granted::new(&run.cage.folders),
+        room: Room::new(),
     };
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.memory);
@@ -109,6 +117,12 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
 async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failure> {
     let mut linker = Linker::new(run.component.engine());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
+    interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
+        granted: &state.granted,
+        room: &state.room,
+        table: &mut state.table,
+    })
+    .map_err(failure::host)?;
     let command = Command::instantiate_async(&mut *store, run.component, &linker)
         .await
         .map_err(|error| failure::instantiate(run.path, &error))?;
@@ -151,6 +165,8 @@ struct State {
     context: WasiCtx,
     table: ResourceTable,
     memory: MemoryMeter,
+    granted: Granted,
+    room: Room,
 }
 
 impl WasiView for State {

@@ -8,7 +8,7 @@ use shipgate::oci::Digest;
 use shipgate::outcome::ExitCode;
 
 use crate::artifact::{Config, World};
-use crate::compiled::{self, Places};
+use crate::compiled::{self, Bytes, Places};
 use crate::{component, failure};
 
 /// Prints the config, which a registry keeps beside the component.
@@ -22,8 +22,8 @@ pub fn describe(path: &Path, session: &Session) -> Result<u8, Failure> {
     let layer = Digest::of(&bytes);
     let engine = component::engine().map_err(failure::host)?;
     let places = Places::usual(&session.environment);
-    let loaded = compiled::load(&engine, bytes, places.as_ref())
-        .map_err(|error| failure::compile(path, &error))?;
+    let loaded = compiled::load(&engine, Bytes::Here(bytes), places.as_ref())
+        .map_err(|error| failure::load(path, &error))?;
     let kind = loaded.component.component_type();
     let world = World {
         exports: kind

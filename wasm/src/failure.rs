@@ -7,6 +7,8 @@ use shipgate::failure::Failure;
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::scalar::{Size, duration_text};
 
+use crate::compiled;
+
 /// The component's file can't be read.
 pub fn component(path: &Path, cause: impl ToString) -> Failure {
     let message = format!("can't read the component {}", path.display());
@@ -25,10 +27,18 @@ pub fn no_component(looked_at: Option<&Path>) -> Failure {
 }
 
 const NAME_IT: &str = "name it with `--component FILE`, after `cargo build --release --target \
-                       wasm32-wasip2`";
+                       wasm32-wasip2 --features hosted --bin shipgate-hosted`";
+
+/// The component is not there, or is none.
+pub fn load(path: &Path, error: &compiled::Error) -> Failure {
+    match error {
+        compiled::Error::Unreadable(error) => component(path, error),
+        compiled::Error::Unusable(error) => compile(path, error),
+    }
+}
 
 /// The file holds no component that this runtime can run.
-pub fn compile(path: &Path, error: &wasmtime::Error) -> Failure {
+fn compile(path: &Path, error: &wasmtime::Error) -> Failure {
     let message = format!("{} is no component to run", path.display());
     Failure::new(ExitCode::Unexpected, message)
         .caused_by(words(error))

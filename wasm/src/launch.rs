@@ -23,7 +23,7 @@ use shipgate::sandbox::{Component, Policy, capability};
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
-use crate::compiled::{self, Places};
+use crate::compiled::{self, Bytes, Places};
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
 use crate::record::{self, Given, Record};
@@ -302,6 +302,7 @@ async fn perform_named(
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
     }
+    session.printer.note(&running(&path, &loaded.digest));
     let ended = component::run(Run {
         component: &loaded.component,
         path: &path,
@@ -385,12 +386,12 @@ async fn load(
     #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
     let loading = tokio::task::spawn_blocking(move || {
         let bytes = match fetched {
-            Some(bytes) => bytes,
-            None => std::fs::read(&path).map_err(|error| failure::component(&path, error))?,
+            Some(bytes) => Bytes::Here(bytes),
+            None => Bytes::File(path.clone()),
         };
         let engine = component::engine().map_err(failure::host)?;
         compiled::load(&engine, bytes, places.as_ref())
-            .map_err(|error| failure::compile(&path, &error))
+            .map_err(|error| failure::load(&path, &error))
     });
     Ok((name, loading.await.map_err(failure::host)??))
 }
@@ -447,13 +448,22 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
-/// Returns the component beside this program.
+/// Returns the line that says what runs, as `sha256sum` would check it.
+fn running(path: &Path, digest: &str) -> String {
+    format!("sandbox: it is {}, sha256:{digest}", path.display())
+}
+
+/// Returns the component beside this program, the one that is made for the launcher first.
 fn component_beside() -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name("shipgate.wasm"));
-    match beside {
-        Some(path) if path.exists() => Ok(path),
-        looked_at => Err(failure::no_component(looked_at.as_deref())),
+    let Ok(program) = std::env::current_exe() else {
+        return Err(failure::no_component(None));
+    };
+    let beside = BESIDE.map(|name| program.with_file_name(name));
+    match beside.iter().find(|path| path.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(failure::no_component(Some(&beside[0]))),
     }
 }
+
+/// What components are called.
+const BESIDE: [&str; 2] = ["shipgate-hosted.wasm", "shipgate.wasm"];

@@ -201,6 +201,12 @@ async fn a_silent_server_is_asked_on_a_second_connection() {
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(setup.silences(), [10]);
     assert_eq!(fake.lines().len(), 2);
+    let notices = setup.notices.lock().unwrap();
+    let [Notice::Silent { address, what, .. }] = &notices[..] else {
+        panic!("{notices:?}");
+    };
+    assert_eq!(*address, Some(fake.address));
+    assert_eq!(what, "tag v1 of acme/web");
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,6 +370,36 @@ async fn an_address_that_ran_out_is_asked_for_anew() {
     );
     assert!(!error.to_string().contains("signature=3"), "{error}");
     assert_eq!((fake.lines().len(), storage.lines().len()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_bad_request_means_a_new_address_only_where_it_says_so() {
+    for (words, requests) in [
+        ("<Error><Code>ExpiredToken</Code></Error>", 2),
+        ("<Error><Code>InvalidRange</Code></Error>", 1),
+    ] {
+        let storage = Fake::start(move |_| Reply::new(400, words)).await;
+        let away = storage.host();
+        let fake = Fake::start(move |seen| {
+            let location = format!("http://{away}{}?signature=1", seen.target);
+            Reply::new(307, "").header("location", location)
+        })
+        .await;
+        let repository = reference(&fake, "").repository;
+        let blob = Descriptor::new("l", Digest::of(b"any"), 3);
+        let error = client()
+            .blob_bytes(&repository, &blob, 99)
+            .await
+            .unwrap_err();
+        let ErrorKind::Refused {
+            status: 400, code, ..
+        } = error.kind()
+        else {
+            panic!("{error}");
+        };
+        assert!(words.contains(code.as_deref().unwrap()));
+        assert_eq!(storage.lines().len(), requests, "{words}");
+    }
 }
 
 #[tokio::test]

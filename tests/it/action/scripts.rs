@@ -373,7 +373,7 @@ fn the_launcher_and_the_component_are_built_beside_it_for_the_sandbox() {
     let path = with_cargo(
         &sandbox,
         &format!(
-            "#!/bin/bash\necho \"$*\" >>'{0}/seen'\nmkdir -p '{1}/debug' '{1}/wasm32-wasip2/release'\ncp {2} '{1}/debug/'\necho component >'{1}/wasm32-wasip2/release/shipgate.wasm'\n",
+            "#!/bin/bash\necho \"$*\" >>'{0}/seen'\nmkdir -p '{1}/debug' '{1}/wasm32-wasip2/release'\ncp {2} '{1}/debug/'\necho component >'{1}/wasm32-wasip2/release/shipgate-hosted.wasm'\n",
             sandbox.path().display(),
             target.display(),
             env!("CARGO_BIN_EXE_shipgate"),
@@ -391,10 +391,10 @@ fn the_launcher_and_the_component_are_built_beside_it_for_the_sandbox() {
     assert_eq!(
         fs::read_to_string(sandbox.path().join("seen")).unwrap(),
         format!(
-            "build --locked --target-dir {target} --package shipgate --bin shipgate\nbuild --locked --target-dir {target} --package shipgate-wasm\nbuild --locked --release --target wasm32-wasip2 --target-dir {target} --package shipgate --bin shipgate\n"
+            "build --locked --target-dir {target} --package shipgate --bin shipgate\nbuild --locked --target-dir {target} --package shipgate-wasm\nbuild --locked --release --target wasm32-wasip2 --target-dir {target} --package shipgate --features hosted --bin shipgate-hosted\n"
         )
     );
-    let component = fs::read_to_string(format!("{target}/debug/shipgate.wasm")).unwrap();
+    let component = fs::read_to_string(format!("{target}/debug/shipgate-hosted.wasm")).unwrap();
     assert_eq!(component, "component\n");
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Image, Registry, Sandbox, Service};
+use crate::harness::{Authority, Image, Registry, Sandbox, Service};
 
 /// A registry whose blobs are at another host.
 struct Peers {
@@ -140,4 +140,75 @@ fn the_lock_file_of_a_native_plan_opens_the_sandbox_to_what_it_met() {
         .caged(&["p.yml", "--lock", "p.lock", "--deny", &deny])
         .expect(13)
         .says("lock file");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn tls_is_spoken_by_the_launcher_with_the_authorities_of_the_document() {
+    let open = Registry::start();
+    Image::new("tls", &[1000, 300_000]).push(open.address(), "acme/web", "v1");
+    let authority = Authority::new();
+    let secure = open.with_tls(&authority);
+    let port = secure.address().rsplit(':').next().unwrap().to_owned();
+    let registry = format!("localhost:{port}");
+    let pipeline = |authorities: &str| {
+        format!(
+            "version: 1
+{authorities}registries: {{\"{registry}\": {{plain-http: false}}}}
+images: {{web: \"{registry}/acme/web:v1\"}}
+steps:
+  - check: {{registry: \"{registry}\"}}
+  - preload: {{images: [web]}}
+"
+        )
+    };
+    let sandbox = Sandbox::new();
+    sandbox.write("ca.pem", fs::read(authority.ca()).unwrap());
+    sandbox.write("p.yml", pipeline("net: {ca: [ca.pem]}\n"));
+    sandbox.write("q.yml", pipeline(""));
+    sandbox
+        .caged(&["p.yml"])
+        .expect(0)
+        .says("trust     ca.pem")
+        .says("certificate");
+    let stranger = ["q.yml", "--cache", "other"];
+    let outside = sandbox.run(stranger).expect(21);
+    let inside = sandbox.caged(&stranger).expect(21);
+    let cause = "was issued by `CN=test-authority`, which is not trusted";
+    outside.says(cause);
+    inside.says(cause);
+    // A file that the component is not given is capped all the same.
+    sandbox
+        .caged(&["p.yml", "--deny", "read:ca.pem"])
+        .expect(13)
+        .says("not granted: read ca.pem");
+    // By hand, the launcher is told by a variable of its own.
+    sandbox.write("work/ca.pem", fs::read(authority.ca()).unwrap());
+    let folder = format!("{}/work::/work", sandbox.path().display());
+    let image = format!("{registry}/acme/web:v1");
+    let by_hand = ["--allow-host", &registry, "--dir", &folder, "--component"];
+    let component = crate::harness::component();
+    let component = component.to_str().unwrap();
+    let pull = [
+        "pull",
+        "--plain-http=false",
+        &image,
+        "--cache",
+        "/work/third",
+        "--ca",
+        "/work/ca.pem",
+    ];
+    let line = [&by_hand[..], &[component, "--"], &pull].concat();
+    sandbox
+        .launch(&line)
+        .expect(2)
+        .says("the launcher does not trust the certificate authority /work/ca.pem")
+        .says("SSL_CERT_FILE");
+    let mut sandbox = sandbox;
+    let ca = sandbox.path().join("ca.pem").display().to_string();
+    sandbox.set("SSL_CERT_FILE", &ca);
+    let pull = &pull[..pull.len() - 2];
+    let line = [&by_hand[..], &[component, "--"], pull].concat();
+    sandbox.launch(&line).expect(0);
+    assert!(sandbox.path().join("work/third/index.json").is_file());
 }

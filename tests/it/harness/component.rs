@@ -1,8 +1,9 @@
 //! The program as a component, under the launcher and under the stock runtime.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::{Output, Running, Sandbox, tool};
@@ -47,7 +48,7 @@ fn stock(sandbox: &Sandbox, arguments: &[&str]) -> Output {
     // Under its own name for the cache, and as the working folder for what a pipeline names.
     let (own, working) = (format!("{folder}::{folder}"), format!("{folder}::."));
     command.args(["--dir", &own, "--dir", &working]);
-    command.arg(component()).args(arguments);
+    command.arg(stock_component()).args(arguments);
     sandbox.start_command(command).finish()
 }
 
@@ -59,7 +60,7 @@ impl Sandbox {
 
     /// Starts a command of shipgate under the launcher, by `--sandbox`.
     pub fn start_caged(&self, arguments: &[&str]) -> Running {
-        warm();
+        warm(&component());
         self.start_caged_by(component().to_str().unwrap(), arguments)
     }
 
@@ -134,7 +135,7 @@ pub fn hostile() -> &'static Path {
 /// Puts the program, the launcher and the component beside each other, as a build for the sandbox leaves
 /// them, and returns the program.
 pub fn installed(folder: &Path) -> PathBuf {
-    warm();
+    warm(&component());
     std::fs::create_dir_all(folder).unwrap();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_shipgate"));
     for file in [&program, &launcher(), &component()] {
@@ -157,28 +158,40 @@ pub fn launcher() -> PathBuf {
     built("debug/shipgate-wasm", "--package shipgate-wasm")
 }
 
-/// Returns the component.
+/// Returns the component that is made for the launcher.
 pub fn component() -> PathBuf {
+    built(
+        "wasm32-wasip2/debug/shipgate-hosted.wasm",
+        "--target wasm32-wasip2 --features hosted --bin shipgate-hosted",
+    )
+}
+
+/// Returns the component for stock runtimes.
+pub fn stock_component() -> PathBuf {
     built(
         "wasm32-wasip2/debug/shipgate.wasm",
         "--target wasm32-wasip2",
     )
 }
 
-/// Compiles the component once: unoptimised it takes most of a minute.
-fn warm() {
-    static WARM: OnceLock<()> = OnceLock::new();
-    WARM.get_or_init(|| {
-        let sandbox = Sandbox::new();
-        sandbox.write(
-            "p.yml",
-            "version: 1\nsteps:\n  - check: {registry: \"a.example\"}\n",
-        );
-        let component = component();
-        let component = component.to_str().unwrap();
-        let running = sandbox.start_launcher(&["validate", "p.yml", "--component", component]);
-        running.finish_within(Duration::from_secs(300)).expect(0);
-    });
+/// Has the launcher compile a component once for all tests: unoptimised it takes most of a minute on an idle machine.
+pub fn warm(component: &Path) {
+    static WARM: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    if warm.contains(component) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        "version: 1\nsteps:\n  - check: {registry: \"a.example\"}\n",
+    );
+    let path = component.to_str().unwrap();
+    sandbox
+        .start_launcher(&["validate", "p.yml", "--component", path])
+        .finish_within(Duration::from_secs(300))
+        .expect(0);
+    warm.insert(component.into());
 }
 
 /// Where what is slow to make is kept from run to run.

@@ -26,7 +26,9 @@ mod yaml;
 pub use act::{Job, Project};
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
-pub use component::{Runtime, component, hostile, installed, launcher, shared};
+pub use component::{
+    Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
+};
 pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;

@@ -300,7 +300,7 @@ pub fn normalise(text: &str, sandbox: &Path) -> String {
     let text = text.replace(&*sandbox.to_string_lossy(), "[SANDBOX]");
     let further = [
         (r"\b\d+(\.\d+)? ?(ms|µs|s)\b", "[TIME]"),
-        (r"\b\d+(\.\d+)? [KMG]?i?B/s", "[RATE]"),
+        (r"\b\d+(\.\d+)? [kKMG]?i?B/s", "[RATE]"),
     ];
     without_chance(&text, &further)
 }

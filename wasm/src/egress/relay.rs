@@ -19,6 +19,9 @@ use super::head::{self, Body, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
 
 /// How long the head of a request may take from its first byte on.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a host may take no byte of a request. The component has shorter times of its own; it is
+/// not heard while its last bytes can't be passed on.
+const STALL: Duration = Duration::from_secs(120);
 /// How long the last words may take to arrive, and the component to hear them.
 const LINGER: Duration = Duration::from_secs(5);
 /// What is read and written at once, in bytes.
@@ -197,10 +200,13 @@ async fn pass<S: AsyncWrite>(
             peer.flush().await.map_err(|_| End::Stuck)?;
             more(incoming).await?;
         }
-        let here = incoming.rest().len() as u64;
-        let part = usize::try_from(here.min(left)).unwrap_or(usize::MAX);
+        let here = incoming.rest().len().min(PIECE);
+        let part = usize::try_from(left).map_or(here, |left| left.min(here));
         let bytes = &incoming.rest()[..part];
-        peer.write_all(bytes).await.map_err(|_| End::Stuck)?;
+        match timeout(STALL, peer.write_all(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(End::Stuck),
+        }
         incoming.taken += part;
         left -= part as u64;
     }

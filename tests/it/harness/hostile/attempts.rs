@@ -76,6 +76,9 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         ["write", path] => fs::write(path, "hostile")
             .map(|()| "written".into())
             .map_err(text),
+        ["write", path, text] => fs::write(path, text)
+            .map(|()| "written".into())
+            .map_err(|error| error.to_string()),
         ["link", target, link] => {
             let [target, path] = [target, link].map(|path| CString::new(*path).unwrap());
             // SAFETY: both are strings that end with NUL and outlive the call.

@@ -1,0 +1,629 @@
+//! A blob that is still arriving: its bytes in any order, from several connections, across processes.
+//!
+//! `partial/HEX.data` has the bytes at their offsets, with holes. `partial/HEX.map` says which are
+//! there: one record for each write, appended after it, so that a killed process loses what it was
+//! just writing and nothing else. `partial/HEX.lock` belongs to the process that fetches.
+//!
+//! The digest needs the bytes in order. What arrives at the *frontier* is hashed while it is in the
+//! CPU's cache, by the task that brought it; what arrives ahead is kept in memory within a bound
+//! that all blobs share, or read back out of the page cache when the frontier gets there. What an
+//! earlier process left is read once, in the same way.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::error::{Error, ErrorKind};
+use super::interval::Intervals;
+use super::layout::{Cache, metadata};
+use super::lock::{Attempt, Lock};
+use super::writer;
+use crate::oci::digest::Hasher;
+use crate::oci::{Descriptor, Digest};
+
+/// How an attempt to fetch a blob begins.
+pub(crate) enum Claim {
+    /// Another process fetches it, and has this many bytes.
+    Busy { received: u64 },
+    /// It is ours to fetch.
+    Ours(Partial),
+    /// It is whole in the cache.
+    Present,
+}
+
+/// A blob that this process fetches; clones share it. Dropping the last one lets others go on.
+#[derive(Clone)]
+pub(crate) struct Partial(Arc<Inner>);
+
+struct Inner {
+    cache: Cache,
+    digest: Digest,
+    size: u64,
+    files: Files,
+    map: File,
+    state: Mutex<State>,
+    lock: Mutex<Lock>,
+}
+
+struct State {
+    written: Intervals,
+    /// Up to here everything is hashed.
+    frontier: u64,
+    /// Gone while somebody hashes, and for good when it is finished.
+    hasher: Option<Hashing>,
+    /// Bytes ahead of the frontier, by their offsets.
+    held: BTreeMap<u64, Bytes>,
+}
+
+struct Hashing {
+    hasher: Hasher,
+    /// Reads back what is not held.
+    file: Option<(File, u64)>,
+    buffer: Vec<u8>,
+}
+
+impl Cache {
+    /// Begins to fetch a blob, or goes on with what an earlier process left of it.
+    pub(crate) fn claim(&self, blob: &Descriptor) -> Result<Claim, Error> {
+        if self.has(blob)? {
+            return Ok(Claim::Present);
+        }
+        let files = Files::of(self, &blob.digest);
+        let lock = match Lock::attempt(&files.lock)? {
+            Attempt::Taken(lock) => lock,
+            Attempt::Held => {
+                let received = files.read_map(blob.size).map_or(0, |map| map.total());
+                return Ok(Claim::Busy { received });
+            }
+        };
+        // It may have been finished between the look and the lock.
+        if self.has(blob)? {
+            return Ok(Claim::Present);
+        }
+        Partial::open(self, blob, files, lock).map(Claim::Ours)
+    }
+}
+
+impl Partial {
+    fn open(cache: &Cache, blob: &Descriptor, files: Files, lock: Lock) -> Result<Self, Error> {
+        let found = metadata(&files.data)?;
+        let length = found.filter(fs::Metadata::is_file).map(|found| found.len());
+        let mut written = match length {
+            Some(_) => files.read_map(blob.size)?,
+            None => Intervals::default(),
+        };
+        written.truncate(length.unwrap_or(0));
+        if written.total() == 0 {
+            // Whatever stands there is nothing of ours: a link, or bytes that no map vouches for.
+            for path in [&files.data, &files.map] {
+                remove(path)?;
+            }
+            File::create_new(&files.data).map_err(|error| Error::io("make", &files.data, error))?;
+        }
+        // As few records as there are ranges: a map of many runs would grow.
+        let records: Vec<u8> = written.iter().flat_map(|range| record(&range)).collect();
+        cache.replace(&files.map, &records)?;
+        let map = File::options()
+            .append(true)
+            .open(&files.map)
+            .map_err(|error| Error::io("open", &files.map, error))?;
+        Ok(Self(Arc::new(Inner {
+            cache: cache.clone(),
+            digest: blob.digest,
+            size: blob.size,
+            files,
+            map,
+            state: Mutex::new(State {
+                written,
+                frontier: 0,
+                hasher: Some(Hashing::new()),
+                held: BTreeMap::new(),
+            }),
+            lock: Mutex::new(lock),
+        })))
+    }
+
+    /// Returns how many bytes are there.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.state().written.total()
+    }
+
+    /// Returns what of a range is not there.
+    pub(crate) fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        self.0.state().written.missing(range)
+    }
+
+    /// Shows other processes that this one lives; due every two seconds.
+    pub(crate) fn beat(&self) {
+        let mut lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bytes are checked whoever writes them, so a lock that was lost costs double work at most.
+        lock.beat();
+    }
+
+    /// Opens a way to write.
+    pub(crate) fn writer(&self) -> Result<PartWriter, Error> {
+        let path = &self.0.files.data;
+        let file = File::options()
+            .write(true)
+            .open(path)
+            .map_err(|error| Error::io("open", path, error))?;
+        Ok(PartWriter {
+            partial: self.clone(),
+            file,
+            at: 0,
+        })
+    }
+
+    /// Checks the digest of the whole, and gives the blob its name.
+    pub(crate) async fn seal(&self) -> Result<(), Error> {
+        while self.0.hash(MOST_AT_ONCE)? {
+            tokio::task::yield_now().await;
+        }
+        let (received, hashing) = {
+            let mut state = self.0.state();
+            (state.frontier, state.hasher.take())
+        };
+        let digest = self.0.digest;
+        let Some(hashing) = hashing.filter(|_| received == self.0.size) else {
+            return Err(ErrorKind::SizeMismatch {
+                digest,
+                expected: self.0.size,
+                found: received,
+            }
+            .into());
+        };
+        let found = hashing.hasher.finish();
+        if found != digest {
+            return Err(ErrorKind::DigestMismatch {
+                expected: digest,
+                found,
+            }
+            .into());
+        }
+        self.0.commit()
+    }
+
+    /// Forgets every byte, to begin anew.
+    pub(crate) fn restart(&self) -> Result<(), Error> {
+        let files = &self.0.files;
+        let mut state = self.0.state();
+        self.0
+            .map
+            .set_len(0)
+            .map_err(|error| Error::io("write", &files.map, error))?;
+        self.0.let_go(std::mem::take(&mut state.held));
+        state.written = Intervals::default();
+        state.frontier = 0;
+        state.hasher = Some(Hashing::new());
+        Ok(())
+    }
+
+    /// Removes what there is, and lets others begin anew.
+    pub(crate) fn discard(&self) {
+        self.0.files.remove();
+    }
+}
+
+/// Writes bytes of a blob at their offsets; each connection has its own.
+pub(crate) struct PartWriter {
+    partial: Partial,
+    file: File,
+    /// Where the file's own position is.
+    at: u64,
+}
+
+impl PartWriter {
+    /// Writes bytes, but those that are there already; returns how many were new.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &Bytes) -> Result<u64, Error> {
+        let inner = &self.partial.0;
+        let range = offset..offset + bytes.len() as u64;
+        let missing = inner.state().written.missing(range.clone());
+        let failed = |error| Error::io("write", &inner.files.data, error);
+        for part in &missing {
+            if self.at != part.start {
+                self.at = self
+                    .file
+                    .seek(SeekFrom::Start(part.start))
+                    .map_err(failed)?;
+            }
+            self.file
+                .write_all(&slice(bytes, offset, part))
+                .map_err(|error| {
+                    self.at = u64::MAX;
+                    failed(error)
+                })?;
+            self.at = part.end;
+            // After the bytes, so that the map never promises what is not there.
+            (&inner.map)
+                .write_all(&record(part))
+                .map_err(|error| Error::io("write", &inner.files.map, error))?;
+        }
+        let mut new = 0;
+        {
+            let mut state = inner.state();
+            for part in missing {
+                new += state.written.insert(part.clone());
+                inner.hold(&mut state, &part, slice(bytes, offset, &part));
+            }
+        }
+        // Twice what came: so those who bring bytes also catch up with what waits.
+        inner.hash(bytes.len().saturating_mul(2))?;
+        Ok(new)
+    }
+}
+
+/// The most bytes that wait in memory for the frontier, of all blobs together.
+const HELD: usize = 16 * 1024 * 1024;
+const BUFFER: usize = 256 * 1024;
+const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps bytes for the frontier, if there is room or they are next.
+    fn hold(&self, state: &mut State, range: &Range<u64>, bytes: Bytes) {
+        let held = &self.cache.memory().held;
+        let size = bytes.len();
+        if range.start > state.frontier && held.load(Ordering::Relaxed) + size > HELD {
+            return;
+        }
+        held.fetch_add(size, Ordering::Relaxed);
+        if let Some(old) = state.held.insert(range.start, bytes) {
+            held.fetch_sub(old.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets held bytes.
+    fn let_go(&self, held: impl IntoIterator<Item = (u64, Bytes)>) {
+        let size = held.into_iter().map(|(_, bytes)| bytes.len()).sum();
+        self.cache.memory().held.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// Moves the frontier by some bytes; returns whether there is more to do. Where another task is
+    /// at it, that one does the work.
+    fn hash(&self, most: usize) -> Result<bool, Error> {
+        let mut done = 0;
+        loop {
+            let (mut hashing, at, end, bytes) = {
+                let mut state = self.state();
+                let at = state.frontier;
+                let Some(end) = state.written.end_of(at) else {
+                    return Ok(false);
+                };
+                if done >= most {
+                    return Ok(true);
+                }
+                let Some(hashing) = state.hasher.take() else {
+                    return Ok(false);
+                };
+                let (bytes, end) = self.next_held(&mut state, at, end);
+                (hashing, at, end, bytes)
+            };
+            let result = match &bytes {
+                Some(bytes) => {
+                    hashing.hasher.update(bytes);
+                    Ok(bytes.len())
+                }
+                None => hashing.read(&self.files, at, end),
+            };
+            let mut state = self.state();
+            state.hasher = Some(hashing);
+            let count = result?;
+            state.frontier += count as u64;
+            done += count;
+        }
+    }
+
+    /// Takes what is held at an offset, or tells how far to read from the file.
+    fn next_held(&self, state: &mut State, at: u64, end: u64) -> (Option<Bytes>, u64) {
+        // Pieces that begin before the frontier were read from the file meanwhile, at least in part.
+        while let Some((start, bytes)) = state.held.pop_first() {
+            let stop = start + bytes.len() as u64;
+            if start > at {
+                state.held.insert(start, bytes);
+                return (None, end.min(start));
+            }
+            self.let_go([(start, bytes.clone())]);
+            if stop > at {
+                return (Some(slice(&bytes, start, &(at..stop))), end);
+            }
+        }
+        (None, end)
+    }
+
+    fn commit(&self) -> Result<(), Error> {
+        let path = &self.files.data;
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        // Without this a crash could leave a whole name on a half-written file.
+        file.sync_all()
+            .map_err(|error| Error::io("write", path, error))?;
+        writer::rename(path, &self.cache.path(&self.digest))?;
+        // What stays behind is removed when it is old.
+        let _ = fs::remove_file(&self.files.map);
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let (held, nothing) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.held), state.written.total() == 0)
+        };
+        self.let_go(held);
+        // The lock is ours until this returns.
+        if nothing {
+            self.files.remove();
+        }
+    }
+}
+
+impl Hashing {
+    fn new() -> Self {
+        Self {
+            hasher: Hasher::new(),
+            file: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Hashes bytes out of the file, some of those up to `end`.
+    fn read(&mut self, files: &Files, at: u64, end: u64) -> Result<usize, Error> {
+        let failed = |error| Error::io("read", &files.data, error);
+        self.buffer.resize(BUFFER, 0);
+        let (file, position) = match &mut self.file {
+            Some(open) => open,
+            None => {
+                let file = File::open(&files.data).map_err(failed)?;
+                self.file.insert((file, 0))
+            }
+        };
+        if *position != at {
+            *position = file.seek(SeekFrom::Start(at)).map_err(failed)?;
+        }
+        let most = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
+        loop {
+            match file.read(&mut self.buffer[..most]) {
+                Ok(0) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => {
+                    self.hasher.update(&self.buffer[..count]);
+                    *position += count as u64;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+struct Files {
+    data: PathBuf,
+    map: PathBuf,
+    lock: PathBuf,
+}
+
+impl Files {
+    fn of(cache: &Cache, digest: &Digest) -> Self {
+        let path = |kind: &str| cache.partial().join(format!("{}.{kind}", digest.hex()));
+        Self {
+            data: path(DATA),
+            map: path(MAP),
+            lock: path("lock"),
+        }
+    }
+
+    /// Reads which bytes are there. A record that was cut off, or that makes no sense, counts for nothing.
+    fn read_map(&self, size: u64) -> Result<Intervals, Error> {
+        let failed = |error| Error::io("read", &self.map, error);
+        let mut text = Vec::new();
+        match metadata(&self.map)? {
+            Some(found) if found.is_file() => {
+                let file = File::open(&self.map).map_err(failed)?;
+                file.take(LARGEST_MAP)
+                    .read_to_end(&mut text)
+                    .map_err(failed)?;
+            }
+            _ => return Ok(Intervals::default()),
+        }
+        let (records, _cut) = text.as_chunks::<RECORD>();
+        let range = |record: &[u8; RECORD]| {
+            let (halves, _) = record.as_chunks::<8>();
+            let [start, end] = [u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1])];
+            (start < end && end <= size).then_some(start..end)
+        };
+        Ok(records.iter().filter_map(range).collect())
+    }
+
+    fn remove(&self) {
+        for path in [&self.map, &self.data] {
+            // What can't be removed now is removed when it is old, and is checked before use.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The suffixes of what is kept for a later process.
+pub(super) const DATA: &str = "data";
+pub(super) const MAP: &str = "map";
+const RECORD: usize = 16;
+/// A million writes and their kin: far more than a compacted map of one run has.
+const LARGEST_MAP: u64 = 256 * 1024 * 1024;
+
+fn record(range: &Range<u64>) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..8].copy_from_slice(&range.start.to_le_bytes());
+    record[8..].copy_from_slice(&range.end.to_le_bytes());
+    record
+}
+
+/// Returns the part of bytes at an offset that lies in a range, which must be within them.
+fn slice(bytes: &Bytes, offset: u64, part: &Range<u64>) -> Bytes {
+    let index = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
+    bytes.slice(index(part.start)..index(part.end))
+}
+
+fn remove(path: &std::path::Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn blob(bytes: &[u8]) -> Descriptor {
+        Descriptor::new("x/y", Digest::of(bytes), bytes.len() as u64)
+    }
+
+    fn claim(cache: &Cache, blob: &Descriptor) -> Partial {
+        match cache.claim(blob).unwrap() {
+            Claim::Ours(partial) => partial,
+            _ => panic!("it is not ours"),
+        }
+    }
+
+    fn put(partial: &Partial, bytes: &[u8], range: Range<usize>) -> u64 {
+        let part = Bytes::copy_from_slice(&bytes[range.clone()]);
+        let mut writer = partial.writer().unwrap();
+        writer.write(range.start as u64, &part).unwrap()
+    }
+
+    fn names(cache: &Cache) -> Vec<String> {
+        let entries = fs::read_dir(cache.partial()).unwrap().flatten();
+        let mut names: Vec<_> = entries
+            .filter_map(|entry| Some(entry.path().extension()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn another_process_goes_on_from_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+        let blob = blob(&bytes);
+        let first = Cache::open(folder.path()).unwrap();
+        let partial = claim(&first, &blob);
+        assert_eq!(put(&partial, &bytes, 50_000..70_000), 20_000);
+        assert_eq!(put(&partial, &bytes, 0..10_000), 10_000);
+        let second = Cache::open(folder.path()).unwrap();
+        assert!(matches!(
+            second.claim(&blob).unwrap(),
+            Claim::Busy { received: 30_000 }
+        ));
+        drop(partial);
+        // A record that was cut off is none.
+        let map = first.partial().join(format!("{}.{MAP}", blob.digest.hex()));
+        let mut file = File::options().append(true).open(map).unwrap();
+        file.write_all(&[1; RECORD - 3]).unwrap();
+        let partial = claim(&second, &blob);
+        assert_eq!(
+            partial.missing(0..100_000),
+            [10_000..50_000, 70_000..100_000]
+        );
+        assert_eq!(put(&partial, &bytes, 5_000..60_000), 40_000);
+        put(&partial, &bytes, 70_000..100_000);
+        partial.seal().await.unwrap();
+        drop(partial);
+        assert_eq!(second.verify(&blob.digest).unwrap(), blob.size);
+        assert!(matches!(first.claim(&blob).unwrap(), Claim::Present));
+        assert_eq!(names(&second), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_get_no_name_and_can_be_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let blob = blob(b"hello world");
+        let partial = claim(&cache, &blob);
+        put(&partial, b"hallo world", 0..11);
+        let error = partial.seal().await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::DigestMismatch { .. }));
+        partial.restart().unwrap();
+        assert_eq!(partial.missing(0..11).len(), 1);
+        put(&partial, b"hello world", 0..5);
+        let error = partial.seal().await.unwrap_err();
+        assert!(matches!(
+            error.kind(),
+            ErrorKind::SizeMismatch { found: 5, .. }
+        ));
+        partial.restart().unwrap();
+        put(&partial, b"hello world", 0..11);
+        partial.seal().await.unwrap();
+        assert!(cache.has(&blob).unwrap());
+    }
+
+    #[test]
+    fn a_map_without_its_bytes_promises_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let blob = blob(&[7; 1000]);
+        drop(claim(&cache, &blob));
+        let files = Files::of(&cache, &blob.digest);
+        fs::write(&files.map, record(&(0..900))).unwrap();
+        fs::write(&files.data, [7; 300]).unwrap();
+        assert_eq!(claim(&cache, &blob).received(), 300);
+        fs::write(&files.map, record(&(0..1001))).unwrap();
+        assert_eq!(claim(&cache, &blob).received(), 0);
+        #[cfg(unix)]
+        {
+            let outside = folder.path().join("outside");
+            fs::write(&outside, [7; 1000]).unwrap();
+            remove(&files.data).unwrap();
+            std::os::unix::fs::symlink(&outside, &files.data).unwrap();
+            fs::write(&files.map, record(&(0..900))).unwrap();
+            let partial = claim(&cache, &blob);
+            assert_eq!(partial.received(), 0);
+            put(&partial, &[8; 1000], 0..1000);
+            assert_eq!(fs::read(outside).unwrap(), [7; 1000]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_order_and_overlap_gives_the_same_digest(
+            size in 1_usize..5_000,
+            parts in prop::collection::vec((0_usize..5_000, 1_usize..2_000), 0..30),
+            reopen in 0_usize..30,
+        ) {
+            let bytes: Vec<u8> = (0..size).map(|n| (n * 7 % 253) as u8).collect();
+            let blob = blob(&bytes);
+            let folder = tempfile::tempdir().unwrap();
+            let cache = Cache::open(folder.path()).unwrap();
+            let mut partial = claim(&cache, &blob);
+            let mut received = 0;
+            for (number, (start, length)) in parts.into_iter().enumerate() {
+                if number == reopen {
+                    drop(partial);
+                    partial = claim(&cache, &blob);
+                }
+                let start = start.min(size);
+                received += put(&partial, &bytes, start..(start + length).min(size));
+                prop_assert_eq!(partial.received(), received);
+            }
+            put(&partial, &bytes, 0..size);
+            prop_assert_eq!(partial.received(), size as u64);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(partial.seal()).unwrap();
+            prop_assert_eq!(cache.verify(&blob.digest).unwrap(), size as u64);
+            prop_assert_eq!(cache.memory().held.load(Ordering::Relaxed), 0);
+        }
+    }
+}

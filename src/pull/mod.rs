@@ -1,0 +1,219 @@
+//! From registries into the cache: every byte checked, none fetched twice, over as many connections as pay.
+//!
+//! May not know the document or the terminal. One [`Puller`] serves a whole run: it decides which
+//! bytes of which blob come next ([`schedule`]), how many connections a host is given ([`ramp`]), and
+//! what happens to what arrives ([`engine`]). When to repeat a request that failed is the registry
+//! client's to say; where bytes wait until their blob is whole is the cache's.
+
+mod engine;
+mod error;
+mod host;
+mod job;
+mod ramp;
+mod schedule;
+mod source;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use self::engine::Engine;
+pub use self::error::Error;
+use crate::cache::{self, Cache};
+use crate::oci::{Client, Descriptor, Digest, Resolved};
+
+/// The most connections to one host where nobody says otherwise.
+pub const CONNECTIONS: usize = 24;
+
+/// Brings images into a cache; clones share connections and what is under way.
+///
+/// Dropping the last clone stops every transfer. What has come stays in the cache's `partial`
+/// folder, where the next process goes on.
+#[derive(Clone)]
+pub struct Puller {
+    client: Client,
+    cache: Cache,
+    engine: Engine<Client>,
+}
+
+impl Puller {
+    /// Makes a puller with at most so many connections to each host.
+    #[must_use]
+    pub fn new(client: &Client, cache: &Cache, connections: usize) -> Self {
+        Self {
+            client: client.clone(),
+            cache: cache.clone(),
+            engine: Engine::new(client.clone(), cache.clone(), connections),
+        }
+    }
+
+    /// Brings manifests, config and layers of a resolved image into the cache.
+    ///
+    /// Several may be under way at once, and share what they have in common. Dropping the future
+    /// stops the transfers that nobody else waits for.
+    ///
+    /// # Errors
+    ///
+    /// The first blob that could not be fetched, after its retries.
+    pub async fn pull(
+        &self,
+        resolved: &Resolved,
+        on_progress: OnProgress,
+    ) -> Result<Preloaded, Error> {
+        for blob in std::iter::once(&resolved.config).chain(&resolved.layers) {
+            blob.refuse_foreign()?;
+        }
+        if let Some(bytes) = &resolved.config_bytes {
+            self.cache.put_bytes(&resolved.config, bytes)?;
+        }
+        let mut preloaded = Preloaded {
+            blobs: Vec::new(),
+            fetched: 0,
+            cached: 0,
+        };
+        let group = self.engine.group();
+        let repository = &resolved.reference.repository;
+        let mut wanted = FuturesUnordered::new();
+        for blob in in_order(resolved) {
+            if self.cache.has(&blob)? {
+                let fetched = Fetched {
+                    digest: blob.digest,
+                    size: blob.size,
+                    host: None,
+                    took: Duration::ZERO,
+                };
+                on_progress(Progress::Finished(fetched.clone()));
+                preloaded.add(fetched);
+            } else {
+                wanted.push(group.want(&blob, repository, &on_progress));
+            }
+        }
+        while let Some(fetched) = wanted.next().await {
+            preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
+        }
+        // Manifests come last: a cache that has one has all that it names.
+        for manifest in resolved.chain.iter().rev() {
+            self.cache
+                .put_bytes(&manifest.descriptor(), &manifest.bytes)?;
+        }
+        Ok(preloaded)
+    }
+}
+
+impl fmt::Debug for Puller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Puller")
+            .field("client", &self.client)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A listener for progress; called from several tasks.
+pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// What happens to a blob.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// More of it is on disk. The first time the bytes of earlier processes are counted; should
+    /// they turn out to be wrong, the count begins anew.
+    Advanced {
+        /// Which.
+        digest: Digest,
+        /// Its bytes so far.
+        received: u64,
+    },
+    /// It is whole in the cache.
+    Finished(Fetched),
+    /// It is about to be fetched.
+    Started {
+        /// Which.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// A blob that is whole in the cache.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fetched {
+    /// Which.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The host that sent most of it, or nothing if it was there before or another process fetched it.
+    pub host: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What a pull did.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Preloaded {
+    /// The blobs in the order in which they were done.
+    pub blobs: Vec<Fetched>,
+    /// Bytes of blobs that were fetched.
+    pub fetched: u64,
+    /// Bytes of blobs that were in the cache before.
+    pub cached: u64,
+}
+
+impl Preloaded {
+    fn add(&mut self, blob: Fetched) {
+        let sum = match blob.host {
+            Some(_) => &mut self.fetched,
+            None => &mut self.cached,
+        };
+        *sum = sum.saturating_add(blob.size);
+        self.blobs.push(blob);
+    }
+}
+
+/// What a pull would request, besides the manifests that resolving has fetched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forecast {
+    /// The blobs that would be requested: small ones in one request, large ones in several.
+    pub missing: Vec<Descriptor>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that are in the cache already.
+    pub cached: u64,
+}
+
+/// Returns what [`Puller::pull`] would request, without requesting or writing anything.
+///
+/// # Errors
+///
+/// The disk can't be read.
+pub fn forecast(resolved: &Resolved, cache: &Cache) -> Result<Forecast, cache::Error> {
+    let mut forecast = Forecast {
+        missing: Vec::new(),
+        bytes: 0,
+        cached: 0,
+    };
+    for blob in in_order(resolved) {
+        // A config that had to be looked at for its platform is not fetched again.
+        let at_hand = blob.digest == resolved.config.digest && resolved.config_bytes.is_some();
+        // Of nothing there is nothing to ask for.
+        if at_hand || blob.size == 0 || cache.has(&blob)? {
+            forecast.cached = forecast.cached.saturating_add(blob.size);
+        } else {
+            forecast.bytes = forecast.bytes.saturating_add(blob.size);
+            forecast.missing.push(blob);
+        }
+    }
+    Ok(forecast)
+}
+
+/// Returns config and layers once each, the largest first: it decides when all are done.
+fn in_order(resolved: &Resolved) -> Vec<Descriptor> {
+    let mut blobs: Vec<Descriptor> = resolved.blobs().into_iter().cloned().collect();
+    blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    blobs
+}

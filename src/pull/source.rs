@@ -1,0 +1,86 @@
+//! Where bytes come from: registries, or what tests put in their place.
+
+use std::future::Future;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::oci::{Answered, Client, Descriptor, Error, Part, PartAttempts, Repository};
+
+/// Something that can be asked for blobs and for parts of them.
+pub(super) trait Source: Clone + Send + Sync + 'static {
+    /// Bytes that arrive.
+    type Body: Body;
+    /// What is remembered from one attempt to the next.
+    type Attempts: Default + Send;
+
+    /// Asks once for a blob, or for a range of it.
+    fn part(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        range: Option<&Range<u64>>,
+    ) -> impl Future<Output = Result<Answered<Self::Body>, Error>> + Send;
+
+    /// Waits before the next attempt, or gives the error back if there is none.
+    fn pause(
+        &self,
+        attempts: &mut Self::Attempts,
+        error: Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Bytes that arrive; dropping it stops the transfer.
+pub(super) trait Body: Send + 'static {
+    /// Returns the offsets of the bytes that come.
+    fn covers(&self) -> &Range<u64>;
+
+    /// Returns whether it is the whole blob, although a part may have been asked for.
+    fn is_whole(&self) -> bool;
+
+    /// Returns the host that sends it.
+    fn host(&self) -> &str;
+
+    /// Returns the next bytes, or nothing when all that are covered have come.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+}
+
+impl Source for Client {
+    type Body = Part;
+    type Attempts = PartAttempts;
+
+    fn part(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        range: Option<&Range<u64>>,
+    ) -> impl Future<Output = Result<Answered<Part>, Error>> + Send {
+        Client::part(self, repository, blob, range)
+    }
+
+    fn pause(
+        &self,
+        attempts: &mut PartAttempts,
+        error: Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        Client::pause(self, attempts, error)
+    }
+}
+
+impl Body for Part {
+    fn covers(&self) -> &Range<u64> {
+        Part::covers(self)
+    }
+
+    fn is_whole(&self) -> bool {
+        Part::is_whole(self)
+    }
+
+    fn host(&self) -> &str {
+        Part::host(self)
+    }
+
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send {
+        Part::chunk(self)
+    }
+}
