@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::candidate::{Candidate, Cap, Check, Format, OverLimit, Place};
+use super::decision::Findings;
 use super::judge::Judge;
 use super::source::{Artifacts, LookupError, Raw};
-use super::verdict::Findings;
 use super::{MAX_BUNDLE, MAX_CANDIDATES, MAX_MANIFEST, MAX_TOTAL, bundle, simple_signing};
 use crate::oci::{self, Descriptor, Digest, Repository};
 

@@ -89,6 +89,12 @@ impl Judge<'_> {
             }
         };
         match self.signer_of(&certificate) {
+            // What was asked for rested on a claim; what counts is the signer that came out.
+            Some((signer, LogRequirement::Required)) if !proof.logged => Check::NotLogged {
+                signer: Some(signer.to_owned()),
+                expected: "an entry in a transparency log".into(),
+                found: "none that was verified".into(),
+            },
             Some((signer, _)) if self.rule.requirement.signers().contains(signer) => Check::Good {
                 signer: signer.to_owned(),
                 by: Maker::Certificate {

@@ -30,8 +30,11 @@ pub mod source;
 pub mod verdict;
 
 mod bundle;
+mod decision;
 mod discovery;
 mod judge;
+mod maker;
+mod refusal;
 mod registry;
 mod simple_signing;
 

@@ -13,8 +13,6 @@ mod material;
 mod provider;
 
 #[cfg(test)]
-mod instance;
-#[cfg(test)]
 mod tests;
 
 pub use identity::{Claim, Identity, Mismatch};

@@ -1,8 +1,10 @@
 //! Signatures of an instance in memory: each good form, and everything that an attacker could change of it.
 
+mod instance;
+
 use serde_json::{Value, json};
 
-use super::instance::{
+use self::instance::{
     Asked, ISSUER, Instance, Log, SIGNED, SUBJECT, Signer as Made, base64, checkpoint, email,
     sha256, uri, user_name,
 };
@@ -637,7 +639,7 @@ const MUTATIONS: &[(&str, ExitCode, Mutation)] = &[
         "the entry of the other log",
         ExitCode::BadSignature,
         |bundle, instance| {
-            let id = super::instance::log_id(&instance.tiles);
+            let id = instance::log_id(&instance.tiles);
             bundle["verificationMaterial"]["tlogEntries"][0]["logId"]["keyId"] = json!(base64(&id));
         },
     ),

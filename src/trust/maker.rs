@@ -1,0 +1,65 @@
+//! Who made a signature, in words.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::judge::quoted;
+use super::keyless::{Mismatch, Proof};
+use crate::oci::Digest;
+
+/// What made a signature.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Maker {
+    /// The key of a certificate, which names its holder.
+    Certificate {
+        /// Whom it names.
+        identity: String,
+        /// Who says so.
+        issuer: String,
+    },
+    /// A key of the policy, by its fingerprint.
+    Key(Digest),
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { identity, issuer } => {
+                write!(f, "as {} (issuer {})", quoted(identity), quoted(issuer))
+            }
+            Self::Key(key) => write!(f, "with key {key}"),
+        }
+    }
+}
+
+/// What follows who signed, in words.
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { root, logged, at } = self;
+        if *logged {
+            write!(f, ", in the transparency log")?;
+        }
+        if let Some(at) = at {
+            write!(f, ", on {at}")?;
+        }
+        write!(f, " (trust root {root})")
+    }
+}
+
+/// The edit by which an identity would become a signer.
+pub(super) fn accepting(identity: &str, issuer: &str, mismatches: &[(String, Mismatch)]) -> String {
+    let nearest = mismatches.iter().find(|(_, found)| found.what != "issuer");
+    match nearest {
+        Some((signer, Mismatch { what, found, .. })) => {
+            let found = quoted(found);
+            format!("to accept it, write `{what}: \"{found}\"` for the signer `{signer}`")
+        }
+        None => format!(
+            "to accept it, add a signer `{{issuer: \"{}\", subject: \"{}\"}}` to the rule",
+            quoted(issuer),
+            quoted(identity)
+        ),
+    }
+}
