@@ -14,6 +14,7 @@ use shipgate::failure::Failure;
 use shipgate::oci::manifest::LARGEST_MANIFEST;
 use shipgate::oci::{Client, Digest, Error, Manifest, Selector};
 use shipgate::outcome::ExitCode;
+use shipgate::pipeline::model::CredentialSources;
 use shipgate::pipeline::scalar::duration_text;
 use shipgate::sandbox::Artifact;
 use shipgate::trust::{self, Outcome, Verdict};
@@ -80,7 +81,7 @@ impl Origin<'_> {
 
     fn client(&self, session: &Session) -> Result<Client, Failure> {
         let mut clients = Clients {
-            docker_config: true,
+            sources: CredentialSources::usual(),
             ..Clients::default()
         };
         if let Some(plain) = self.plain_http {
