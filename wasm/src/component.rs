@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use shipgate::cli::hosted::{CANCEL, FOLDER, LISTENING};
@@ -17,10 +18,10 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 use crate::bounds::{self, Bounds, Counted, MemoryMeter, Output};
 use crate::cage::Cage;
 use crate::egress::Egress;
-use crate::hasher::Room;
+use crate::hasher::Hashing;
 use crate::interface::{self, Granted, InterfaceView};
 use crate::stage::Stage;
-use crate::{failure, network};
+use crate::{failure, files, network};
 
 /// How long a component may take to end once it was asked to: `finally` has 8 s of it, and GitHub
 /// kills after 10 s.
@@ -78,12 +79,39 @@ pub fn engine() -> wasmtime::Result<Engine> {
 
 /// Runs a component, and says whether it called its end a success.
 ///
+/// It has a thread to itself, with its own input and output: were they those of the launcher's runtime, each
+/// wait for a socket would end with one thread waking another.
+///
 /// # Errors
 /// It could not be started, or did not end by itself.
 pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
+    let ticker = tokio::spawn(bounds::tick(run.component.engine().clone()));
+    let alone = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failure::host)?;
+        let ended = runtime.block_on(alone(&run));
+        // A thread of its own may still wait for standard input.
+        runtime.shutdown_background();
+        ended
+    };
+    // The launcher itself has nothing to do until it ends; what it does besides, its runtime does.
+    let ended = thread::scope(|scope| {
+        let thread = thread::Builder::new().name("component".into());
+        let thread = thread.spawn_scoped(scope, alone).map_err(failure::host)?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(failure::host("the component's thread was stopped")))
+    });
+    ticker.abort();
+    ended
+}
+
+async fn alone(run: &Run<'_>) -> Result<bool, Failure> {
     let engine = run.component.engine().clone();
     let output = Output::new(run.bounds.output);
-    let mut context = context(&run, &output)?;
+    let mut context = context(run, &output)?;
     network::apply(&mut context, run.egress);
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES);
@@ -92,18 +120,16 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
         table,
         memory: MemoryMeter::new(run.bounds.memory),
         granted: Granted::new(&run.cage.folders),
-        room: Room::new(),
+        hashing: Hashing::new(),
     };
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.memory);
     store.epoch_deadline_async_yield_and_update(1);
-    let ticker = tokio::spawn(bounds::tick(engine.clone()));
     let ended = tokio::select! {
-        ended = execute(&mut store, &run) => ended,
+        ended = execute(&mut store, run) => ended,
         () = sleep(run.bounds.time) => Err(failure::time(run.bounds.time)),
-        () = unheard(&run) => Err(failure::deaf(PATIENCE)),
+        () = unheard(run) => Err(failure::deaf(PATIENCE)),
     };
-    ticker.abort();
     // Which bound was hit is known better here than by the trap that it caused.
     if store.data().memory.exceeded {
         return Err(failure::memory(run.bounds.memory));
@@ -117,9 +143,10 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
 async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failure> {
     let mut linker = Linker::new(run.component.engine());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
+    files::add_to_linker(&mut linker).map_err(failure::host)?;
     interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
         granted: &state.granted,
-        room: &state.room,
+        hashing: &state.hashing,
         table: &mut state.table,
     })
     .map_err(failure::host)?;
@@ -166,7 +193,7 @@ struct State {
     table: ResourceTable,
     memory: MemoryMeter,
     granted: Granted,
-    room: Room,
+    hashing: Hashing,
 }
 
 impl WasiView for State {

@@ -1,135 +1,216 @@
 //! SHA-256 beside the component: it goes on while what it handed over is hashed.
 //!
-//! A component has one thread. The launcher has more, so what is to be hashed is copied out of the
-//! component once and hashed by one of the runtime's threads, a piece at a time and in order. How much
-//! may wait is bounded, for all hashers of a run together: a component that hands over faster than the
-//! processor hashes waits until there is room.
+//! A component has one thread. What is to be hashed is copied out of the component once and hashed by another
+//! thread, in order. How much may wait is bounded, for all hashers of a run together: a component that
+//! hands over faster than the processor hashes waits until there is room.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::{mem, thread};
 
 use ring::digest::{Context, SHA256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What is handed over in smaller parts is hashed on the spot: passing it on would cost more.
 const SMALL: usize = 16 << 10;
-/// How much is hashed before another task of the same thread has its turn: some 40 µs of work.
-const PIECE: usize = 64 << 10;
+/// The thread is woken for so much at least, or when somebody waits: to wake it costs as much as to hash 16 KiB.
+const BATCH: usize = 256 << 10;
 /// How many bytes may wait to be hashed.
 const WAITING: usize = 4 << 20;
 
-/// The room that the hashers of a run share.
-#[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+/// The hashing of one run: its thread begins with the first work and ends with the last clone of this.
+#[derive(Clone)]
+pub struct Hashing(Arc<Owner>);
 
-impl Room {
-    /// Starts with all of it.
-    pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(WAITING)))
-    }
+struct Owner {
+    shared: Arc<Shared>,
+    begun: Once,
+}
 
-    /// Waits until there is room for so many bytes. More than there is in all takes all of it.
-    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes.min(WAITING)).ok()?;
-        // It is never closed.
-        Arc::clone(&self.0).acquire_many_owned(bytes).await.ok()
-    }
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// Whether somebody waits for what is in it.
+    urgent: bool,
+    /// Whether the thread does, to be woken.
+    idle: bool,
+    closed: bool,
+}
+
+enum Job {
+    Add(Arc<Mutex<Context>>, Vec<u8>, Option<OwnedSemaphorePermit>),
+    Finish(Arc<Mutex<Context>>, oneshot::Sender<[u8; 32]>),
 }
 
 /// A running SHA-256.
-#[derive(Clone)]
-pub struct Hasher(Arc<Mutex<State>>);
-
-struct State {
-    context: Context,
-    waiting: VecDeque<Part>,
-    /// Whether a task works on what waits.
-    busy: bool,
-    /// Whoever waits for the end of that.
-    idle: Option<oneshot::Sender<()>>,
+pub struct Hasher {
+    context: Arc<Mutex<Context>>,
+    hashing: Hashing,
+    /// Whether bytes were passed on to the thread, which has the context from then on.
+    passed_on: bool,
 }
 
-struct Part {
-    bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+impl Hashing {
+    /// Starts with nothing to do.
+    pub fn new() -> Self {
+        Self(Arc::new(Owner {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                work: Condvar::new(),
+                room: Arc::new(Semaphore::new(WAITING)),
+            }),
+            begun: Once::new(),
+        }))
+    }
+
+    /// Starts a digest.
+    pub fn hasher(&self) -> Hasher {
+        Hasher {
+            context: Arc::new(Mutex::new(Context::new(&SHA256))),
+            hashing: self.clone(),
+            passed_on: false,
+        }
+    }
+
+    /// Waits until there is room for so many bytes. More than there is in all takes all of it.
+    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let shared = &self.0.shared;
+        let bytes = u32::try_from(bytes.min(WAITING)).ok()?;
+        let room = Arc::clone(&shared.room);
+        if let Ok(room) = Arc::clone(&room).try_acquire_many_owned(bytes) {
+            return Some(room);
+        }
+        shared.hurry();
+        // It is never closed.
+        room.acquire_many_owned(bytes).await.ok()
+    }
+
+    fn pass_on(&self, job: Job) {
+        self.0.begun.call_once(|| {
+            let shared = Arc::clone(&self.0.shared);
+            // Where there is no thread to be had, nobody takes the work, and a run ends at its bound of time.
+            let _ = thread::Builder::new().name("hashing".into()).spawn(move || shared.work());
+        });
+        self.0.shared.push(job);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.work.notify_one();
+    }
 }
 
 impl Hasher {
-    /// Starts with no bytes.
-    pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            context: Context::new(&SHA256),
-            waiting: VecDeque::new(),
-            busy: false,
-            idle: None,
-        })))
-    }
-
     /// Adds bytes, and waits until there is room for them.
-    pub async fn update(&self, bytes: Vec<u8>, room: &Room) {
-        {
-            let mut state = self.state();
-            if bytes.len() < SMALL && !state.busy {
-                state.context.update(&bytes);
-                return;
-            }
+    pub async fn update(&mut self, bytes: Vec<u8>) {
+        if bytes.len() < SMALL && !self.passed_on {
+            lock(&self.context).update(&bytes);
+            return;
         }
-        let room = room.take(bytes.len()).await;
-        let mut state = self.state();
-        state.waiting.push_back(Part { bytes, _room: room });
-        if !std::mem::replace(&mut state.busy, true) {
-            tokio::spawn(self.clone().work());
-        }
+        let room = self.hashing.room(bytes.len()).await;
+        self.passed_on = true;
+        let context = Arc::clone(&self.context);
+        self.hashing.pass_on(Job::Add(context, bytes, room));
     }
 
     /// Returns the digest of all bytes that were added.
     pub async fn finish(self) -> [u8; 32] {
-        let idle = {
-            let mut state = self.state();
-            let (told, idle) = oneshot::channel();
-            if state.busy {
-                state.idle = Some(told);
-                Some(idle)
-            } else {
-                None
+        if self.passed_on {
+            let (told, digest) = oneshot::channel();
+            let context = Arc::clone(&self.context);
+            self.hashing.pass_on(Job::Finish(context, told));
+            if let Ok(digest) = digest.await {
+                return digest;
             }
-        };
-        if let Some(idle) = idle {
-            // The task tells, or is gone with the runtime, and so is whoever asks.
-            let _ = idle.await;
         }
-        let digest = self.state().context.clone().finish();
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        bytes
+        digest(&lock(&self.context))
+    }
+}
+
+impl Shared {
+    fn push(&self, job: Job) {
+        let mut queue = self.queue();
+        match &job {
+            Job::Add(_, bytes, _) => queue.bytes += bytes.len(),
+            Job::Finish(..) => queue.urgent = true,
+        }
+        queue.jobs.push_back(job);
+        self.wake(queue);
     }
 
-    /// Hashes what waits, until nothing does.
-    async fn work(self) {
+    /// Has the thread take what there is: somebody waits for room.
+    fn hurry(&self) {
+        let mut queue = self.queue();
+        queue.urgent = !queue.jobs.is_empty();
+        self.wake(queue);
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.is_worth_it() && mem::take(&mut queue.idle) {
+            drop(queue);
+            self.work.notify_one();
+        }
+    }
+
+    /// Hashes what comes until nothing can come any more.
+    fn work(&self) {
+        let mut jobs = VecDeque::new();
         loop {
-            let (part, mut context) = {
-                let mut state = self.state();
-                let Some(part) = state.waiting.pop_front() else {
-                    state.busy = false;
-                    if let Some(idle) = state.idle.take() {
-                        let _ = idle.send(());
+            {
+                let mut queue = self.queue();
+                while !queue.is_worth_it() {
+                    if queue.closed {
+                        return;
                     }
-                    return;
-                };
-                // The context leaves the lock with the part: nobody has to wait for it to add another.
-                (part, state.context.clone())
-            };
-            for piece in part.bytes.chunks(PIECE) {
-                context.update(piece);
-                tokio::task::yield_now().await;
+                    queue.idle = true;
+                    let woken = self.work.wait(queue);
+                    queue = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+                queue.idle = false;
+                queue.urgent = false;
+                queue.bytes = 0;
+                mem::swap(&mut queue.jobs, &mut jobs);
             }
-            self.state().context = context;
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Add(context, bytes, _room) => lock(&context).update(&bytes),
+                    Job::Finish(context, told) => {
+                        // Whoever asked may have been stopped meanwhile.
+                        let _ = told.send(digest(&lock(&context)));
+                    }
+                }
+            }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
     }
+}
+
+impl Queue {
+    fn is_worth_it(&self) -> bool {
+        self.urgent || self.bytes >= BATCH
+    }
+}
+
+fn digest(context: &Context) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.clone().finish().as_ref());
+    bytes
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -141,12 +222,12 @@ mod tests {
         digest.as_ref().try_into().unwrap()
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[tokio::test]
     async fn parts_of_any_size_are_hashed_in_order() {
         let bytes: Vec<u8> = (0..3_000_000_u32)
             .map(|number| number.to_le_bytes()[number as usize % 3])
             .collect();
-        let room = Room::new();
+        let hashing = Hashing::new();
         for sizes in [
             &[1, 100_000, 5, 20_000, 3][..],
             &[64],
@@ -154,44 +235,58 @@ mod tests {
             &[16_384, 16_383],
         ] {
             let bytes = &bytes[..if sizes == [64] { 10_000 } else { bytes.len() }];
-            let hasher = Hasher::new();
+            let mut hasher = hashing.hasher();
             let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
             while !rest.is_empty() {
                 let size = sizes.next().copied().unwrap_or(1).min(rest.len());
-                hasher.update(rest[..size].to_vec(), &room).await;
+                hasher.update(rest[..size].to_vec()).await;
                 rest = &rest[size..];
             }
             assert_eq!(hasher.finish().await, expected(bytes));
         }
-        assert_eq!(room.0.available_permits(), WAITING);
-        assert_eq!(Hasher::new().finish().await, expected(b""));
+        assert_eq!(hashing.0.shared.room.available_permits(), WAITING);
+        assert_eq!(hashing.hasher().finish().await, expected(b""));
     }
 
-    /// On one thread nothing is hashed while this test doesn't wait, so what it adds has to wait.
     #[tokio::test]
     async fn what_waits_is_bounded_for_all_hashers_together() {
-        let room = Room::new();
-        let hashers = [Hasher::new(), Hasher::new()];
-        for hasher in &hashers {
-            hasher.update(vec![1; WAITING / 2], &room).await;
+        let hashing = Hashing::new();
+        let shared = &hashing.0.shared;
+        let mut hashers = [hashing.hasher(), hashing.hasher()];
+        // None of them has enough for the thread to be woken for it.
+        let mut room = Vec::new();
+        for hasher in &mut hashers {
+            hasher.update(vec![1; BATCH / 2 - 1]).await;
+            room.push(
+                Arc::clone(&shared.room)
+                    .acquire_many_owned(1)
+                    .await
+                    .unwrap(),
+            );
         }
-        assert_eq!(room.0.available_permits(), 0);
+        assert_eq!(shared.queue().jobs.len(), 2);
+        assert_eq!(shared.room.available_permits(), WAITING - BATCH);
+        drop(room);
         // More than there is room for at all is taken when nothing else waits.
-        hashers[0].update(vec![2; WAITING + 1], &room).await;
+        hashers[0].update(vec![2; WAITING + 1]).await;
         let [first, second] = hashers;
-        let mut all = vec![1; WAITING / 2];
+        let mut all = vec![1; BATCH / 2 - 1];
         assert_eq!(second.finish().await, expected(&all));
         all.extend(vec![2; WAITING + 1]);
         assert_eq!(first.finish().await, expected(&all));
     }
 
     #[tokio::test]
-    async fn one_that_is_dropped_gives_its_room_back() {
-        let room = Room::new();
-        let hasher = Hasher::new();
-        hasher.update(vec![1; WAITING], &room).await;
+    async fn the_thread_ends_with_the_run_and_room_is_given_back() {
+        let hashing = Hashing::new();
+        let mut hasher = hashing.hasher();
+        hasher.update(vec![1; WAITING]).await;
         drop(hasher);
-        while room.0.available_permits() < WAITING {
+        let shared = Arc::clone(&hashing.0.shared);
+        let room = Arc::clone(&shared.room).acquire_many_owned(WAITING as u32);
+        drop(room.await.unwrap());
+        drop(hashing);
+        while Arc::strong_count(&shared) > 1 {
             tokio::task::yield_now().await;
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use crate::cage::Mount;
-use crate::hasher::{Hasher, Room};
+use crate::hasher::{Hasher, Hashing};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -39,8 +39,8 @@ pub fn add_to_linker<T: Send + 'static>(
 pub struct InterfaceView<'a> {
     /// The granted folders.
     pub granted: &'a Granted,
-    /// What its hashers share.
-    pub room: &'a Room,
+    /// The thread that hashes.
+    pub hashing: &'a Hashing,
     /// What the component holds.
     pub table: &'a mut ResourceTable,
 }
@@ -78,11 +78,11 @@ impl hashing::Host for InterfaceView<'_> {}
 
 impl hashing::HostSha256 for InterfaceView<'_> {
     fn new(&mut self) -> wasmtime::Result<Resource<Hasher>> {
-        Ok(self.table.push(Hasher::new())?)
+        Ok(self.table.push(self.hashing.hasher())?)
     }
 
     async fn update(&mut self, this: Resource<Hasher>, bytes: Vec<u8>) -> wasmtime::Result<()> {
-        self.table.get(&this)?.update(bytes, self.room).await;
+        self.table.get_mut(&this)?.update(bytes).await;
         Ok(())
     }
 

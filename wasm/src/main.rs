@@ -14,6 +14,7 @@ mod egress;
 mod evidence;
 mod exit;
 mod failure;
+mod files;
 mod hasher;
 mod interface;
 mod launch;
