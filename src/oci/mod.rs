@@ -31,6 +31,7 @@ mod part;
 pub mod platform;
 pub mod pull_secret;
 mod quota;
+mod realm;
 pub mod reference;
 pub mod referrers;
 pub mod resolve;

@@ -14,6 +14,7 @@ mod excerpt;
 mod fields;
 mod inputs;
 pub mod interpolate;
+pub mod login;
 pub mod map;
 pub mod mask;
 mod misshapen;

@@ -96,7 +96,9 @@ impl Hashing {
         self.0.begun.call_once(|| {
             let shared = Arc::clone(&self.0.shared);
             // Where there is no thread to be had, nobody takes the work, and a run ends at its bound of time.
-            let _ = thread::Builder::new().name("hashing".into()).spawn(move || shared.work());
+            let _ = thread::Builder::new()
+                .name("hashing".into())
+                .spawn(move || shared.work());
         });
         self.0.shared.push(job);
     }

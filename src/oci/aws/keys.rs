@@ -11,8 +11,9 @@ use url::Url;
 use super::super::credentials::{HelperRunner, Secret};
 use super::call::{Answer, Caller, host_of};
 use super::error::Reason;
+use super::profile::text;
 use super::sign::{Keys, sign};
-use super::source::{ContainerToken, KeySource, Way, text};
+use super::source::{ContainerToken, KeySource, Way};
 use crate::net::{Request, Timeouts};
 
 /// What it takes to get keys.

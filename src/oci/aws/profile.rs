@@ -3,6 +3,9 @@
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::Reason;
 
 /// The profiles of both files by name; what `credentials` says wins.
 #[derive(Clone, Default)]
@@ -101,6 +104,26 @@ pub(super) fn words(command: &str) -> Option<Vec<String>> {
     words.extend(word);
     (quote.is_none() && !words.is_empty()).then_some(words)
 }
+
+/// Reads a small file.
+pub(super) fn text(path: &Path) -> Result<String, Reason> {
+    use std::io::Read as _;
+
+    let failed = |detail: String| Reason::File {
+        path: path.display().to_string(),
+        detail,
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) if text.len() as u64 > LARGEST_FILE => Err(failed("it is larger than 1 MiB".into())),
+        Ok(_) => Ok(text),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+const LARGEST_FILE: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

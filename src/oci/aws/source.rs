@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use url::Url;
 
 use super::super::credentials::Secret;
 use super::error::{Error, Reason};
-use super::profile::{Profiles, words};
+use super::profile::{Profiles, text, words};
 use super::sign::Keys;
 
 /// What this machine says about AWS.
@@ -459,26 +459,6 @@ impl<'a> Chain<'a> {
         Ok(Some(made(Way::Process { words })))
     }
 }
-
-/// Reads a small file.
-pub(super) fn text(path: &Path) -> Result<String, Reason> {
-    use std::io::Read as _;
-
-    let failed = |detail: String| Reason::File {
-        path: path.display().to_string(),
-        detail,
-    };
-    let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 > LARGEST_FILE => Err(failed("it is larger than 1 MiB".into())),
-        Ok(_) => Ok(text),
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
-const LARGEST_FILE: u64 = 1024 * 1024;
 
 fn missing(source_name: String, what: &str) -> Error {
     Error {
