@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 
 use super::error::{Error, ErrorKind};
-use super::partial::{DATA, MAP};
+use super::partial::{self, DATA, LOCK, MAP};
 use super::space;
 use super::writer::{self, BlobWriter};
 use crate::oci::digest::Hasher;
@@ -271,6 +271,10 @@ impl Cache {
         };
         for entry in entries.flatten() {
             let path = entry.path();
+            if self.is_of_a_whole_blob(&path) {
+                partial::forget(&path);
+                continue;
+            }
             let kept = path
                 .extension()
                 .is_some_and(|end| end == DATA || end == MAP);
@@ -286,6 +290,17 @@ impl Cache {
                 let _ = fs::remove_file(path);
             }
         }
+    }
+
+    /// Says whether a file is a map or a lock of a blob that has its name already: whoever fetched it was
+    /// killed in between.
+    fn is_of_a_whole_blob(&self, path: &Path) -> bool {
+        path.extension()
+            .is_some_and(|end| end == MAP || end == LOCK)
+            && !path.with_extension(DATA).exists()
+            && path
+                .file_stem()
+                .is_some_and(|hex| self.root().join("blobs/sha256").join(hex).exists())
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -426,7 +426,7 @@ impl Files {
         Self {
             data: path(DATA),
             map: path(MAP),
-            lock: path("lock"),
+            lock: path(LOCK),
         }
     }
 
@@ -460,9 +460,22 @@ impl Files {
     }
 }
 
+/// Removes a map, or a lock whose owner is dead, of a blob that is whole. What can't be removed now is removed
+/// when it is old.
+pub(super) fn forget(path: &Path) {
+    if path.extension().is_some_and(|end| end == LOCK) {
+        // Taking the lock of a dead owner and letting it go again removes the file.
+        drop(Lock::attempt(path));
+    } else {
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// The suffixes of what is kept for a later process.
 pub(super) const DATA: &str = "data";
 pub(super) const MAP: &str = "map";
+/// The suffix of a lock.
+pub(super) const LOCK: &str = "lock";
 const RECORD: usize = 16;
 /// A million writes and their kin: far more than a compacted map of one run has.
 const LARGEST_MAP: u64 = 256 * 1024 * 1024;
@@ -480,7 +493,7 @@ fn slice(bytes: &Bytes, offset: u64, part: &Range<u64>) -> Bytes {
     bytes.slice(index(part.start)..index(part.end))
 }
 
-fn remove(path: &std::path::Path) -> Result<(), Error> {
+fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path, error))

@@ -18,7 +18,7 @@ pub const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 pub const LAYER: &str = "application/wasm";
 
 /// The largest component, in bytes.
-pub const LARGEST: u64 = 64 << 20;
+pub const LARGEST: u64 = 128 << 20;
 /// The largest config, in bytes.
 pub const LARGEST_CONFIG: u64 = 1 << 20;
 
@@ -231,7 +231,7 @@ mod tests {
                 "it has 0 layers, and a component is one",
                 "it has 2 layers, and a component is one",
                 "its layer is application/vnd.wasm.content.layer.v1+wasm, not application/wasm",
-                "its component has 67108865 bytes, and 67108864 are the most",
+                "its component has 134217729 bytes, and 134217728 are the most",
                 "its config has 1048577 bytes, and 1048576 are the most",
                 "its component lies outside of the registry, and is not fetched from there",
             ]
