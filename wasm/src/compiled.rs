@@ -112,7 +112,11 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
         let file = places.compiled.join(name(engine, &digest));
         let code = match guess {
             Some(guess) if guess.file == file => guess.code,
-            _ => Code::read(&file, key),
+            _ => {
+                let code = Code::read(&file, key);
+                mark_as_newest(&file);
+                code
+            }
         };
         match code.map(|code| code.map(|code| code.load(engine))) {
             Ok(Some(Ok(component))) => {
@@ -207,6 +211,20 @@ impl Guess {
         let code = Code::read(&file, key);
         Some(Self { file, code })
     }
+}
+
+/// Lets the next start expect this one, and the last one to be thrown away be another.
+fn mark_as_newest(file: &Path) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time of a file is the wall clock's"
+    )]
+    let now = std::time::SystemTime::now();
+    // Where it can't be marked, or is not there, the next start is a little slower.
+    let _ = fs::File::options()
+        .append(true)
+        .open(file)
+        .and_then(|file| file.set_modified(now));
 }
 
 /// Returns the file name of a compiled component: what it was made of, and for which engine.
@@ -360,6 +378,24 @@ mod tests {
         assert_eq!(load(&engine, &home), None);
         let after = fs::metadata(home.file()).unwrap().modified().unwrap();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn what_was_used_last_is_expected_next() {
+        let (engine, home) = (Engine::default(), Home::new());
+        load(&engine, &home);
+        let (folder, used) = (home.places().compiled, home.file());
+        // Another one, compiled later.
+        let other = used.with_file_name(name(&engine, &"0".repeat(64)));
+        fs::write(&other, "").unwrap();
+        let minute = std::time::Duration::from_secs(60);
+        let earlier = fs::metadata(&other).unwrap().modified().unwrap() - minute;
+        let file = fs::File::options().append(true).open(&used).unwrap();
+        file.set_modified(earlier).unwrap();
+        let expected = || Guess::newest(&engine, &folder, &[0; KEY_LENGTH]).map(|guess| guess.file);
+        assert_eq!(expected(), Some(other));
+        assert_eq!(load(&engine, &home), None);
+        assert_eq!(expected(), Some(used));
     }
 
     #[test]
