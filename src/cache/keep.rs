@@ -11,7 +11,7 @@ use super::error::{Error, ErrorKind};
 use super::index::{Entry, INDEX, LOCK, entry, is_entry};
 use super::layout::{Cache, metadata};
 use super::lock::{Attempt, Lock};
-use super::partial::DATA;
+use super::part_files::DATA;
 use super::writer;
 use crate::oci::manifest::{Document, LARGEST_MANIFEST};
 use crate::oci::{Digest, Manifest};
@@ -301,7 +301,7 @@ impl Cache {
         let Attempt::Taken(_lock) = Lock::attempt(&path("lock"))? else {
             return Ok(false);
         };
-        for kind in [super::partial::MAP, DATA] {
+        for kind in [super::part_files::MAP, DATA] {
             match fs::remove_file(path(kind)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io("remove", &path(kind), error));

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 
 use super::error::{Error, ErrorKind};
-use super::partial::{self, DATA, LOCK, MAP};
+use super::part_files::{self, DATA, LOCK, MAP};
 use super::space;
 use super::writer::{self, BlobWriter};
 use crate::oci::digest::Hasher;
@@ -272,7 +272,7 @@ impl Cache {
         for entry in entries.flatten() {
             let path = entry.path();
             if self.is_of_a_whole_blob(&path) {
-                partial::forget(&path);
+                part_files::forget(&path);
                 continue;
             }
             let kept = path

@@ -9,6 +9,7 @@ mod interval;
 mod keep;
 mod layout;
 mod lock;
+mod part_files;
 mod partial;
 #[cfg_attr(
     all(target_family = "wasm", feature = "hosted"),
