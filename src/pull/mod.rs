@@ -1,8 +1,8 @@
 //! From registries into the cache: every byte checked, none fetched twice, over as many connections as pay.
 //!
 //! May not know the document or the terminal. One [`Puller`] serves a whole run: it decides which
-//! bytes of which blob come next ([`schedule`]), how many connections a host is given ([`ramp`]), and
-//! what happens to what arrives ([`engine`]). When to repeat a request that failed is the registry
+//! bytes of which blob come next (`schedule`), how many connections a host is given (`ramp`), and
+//! what happens to what arrives (`engine`). When to repeat a request that failed is the registry
 //! client's to say; where bytes wait until their blob is whole is the cache's.
 
 mod engine;
