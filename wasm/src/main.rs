@@ -20,6 +20,7 @@ mod interface;
 mod launch;
 mod network;
 mod record;
+mod refusals;
 mod sealed;
 mod shelf;
 mod source;

@@ -15,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::head::{self, Body, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::head::{self, Body, Head, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
 
 /// How long the head of a request may take from its first byte on.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -173,19 +173,28 @@ async fn request<S: AsyncWrite>(
     if incoming.rest().is_empty() {
         more(incoming).await?;
     }
+    let mut scanned = 0;
     let reading = async {
         loop {
-            if let Some(head) = head::read(incoming.rest(), target)? {
+            if let Some(head) = head::read(incoming.rest(), &mut scanned, target)? {
                 return Ok::<_, End>(head);
             }
             more(incoming).await?;
         }
     };
-    let (length, body) = timeout(HEAD_TIME, reading)
+    let Head { length, host, body } = timeout(HEAD_TIME, reading)
         .await
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
-    pass(incoming, peer, length as u64).await?;
+    let head = &incoming.rest()[..length];
+    let passed = [
+        &head[..host.start],
+        target.authority().as_bytes(),
+        &head[host.end..],
+    ]
+    .concat();
+    peer.write(&passed).await?;
+    incoming.taken += length;
     match body {
         Body::Length(length) => pass(incoming, peer, length).await?,
         Body::Chunked => chunks(incoming, peer).await?,
