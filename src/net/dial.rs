@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connector::{Connector, Limit, dial_at, resolve};
 use super::egress::{Opened, Secured, microseconds};
 use super::error::{Endpoint, Error};
+use super::route::Route;
 use super::stream::Stream;
 
 /// Opens connections exactly as the client does that it comes from, with the same trust and the same
@@ -39,11 +40,35 @@ impl Dialer {
     /// # Errors
     /// The name has none, or the time is over.
     pub async fn look_up(host: &str, port: u16, limit: Limit) -> Result<LookedUp, Error> {
-        let (addresses, took) = resolve(&Endpoint::new(host, port), limit).await?;
+        let endpoint = Endpoint::new(host, port);
+        let (addresses, took) = resolve(&endpoint.host, port, &endpoint, limit).await?;
         Ok(LookedUp { addresses, took })
     }
 
+    /// Returns the way to a host.
+    #[must_use]
+    pub fn route(&self, tls: bool, host: &str, port: u16) -> Route {
+        self.0.routes().to(tls, host, port)
+    }
+
+    /// Opens a connection through the proxy that the way to a host leads through; it looks the name up.
+    ///
+    /// # Errors
+    /// As for a request, up to the connection.
+    pub async fn open_by_proxy(
+        &self,
+        host: &str,
+        port: u16,
+        tls: bool,
+        limit: Limit,
+    ) -> Result<Connection, Error> {
+        let endpoint = Endpoint::new(host, port);
+        let stream = self.0.open_by_proxy(endpoint, tls, limit).await?;
+        Ok(Connection(stream))
+    }
+
     /// Connects to one of the addresses and to no other, and speaks TLS with the host if it is to.
+    /// The addresses may be those of the host that stands for it.
     ///
     /// # Errors
     /// As for a request, up to the connection.
@@ -55,7 +80,8 @@ impl Dialer {
         tls: bool,
         limit: Limit,
     ) -> Result<Connection, Error> {
-        let endpoint = Endpoint::new(host, port);
+        let route = self.route(tls, host, port);
+        let endpoint = Endpoint::new(host, port).by(route.shown());
         let opened = dial_at(endpoint, &at.addresses, at.took, limit).await?;
         self.0.speak(opened, tls, limit).await.map(Connection)
     }
@@ -77,6 +103,8 @@ impl Connection {
                 .tls
                 .as_ref()
                 .map(|(took, info)| Secured::new(*took, info)),
+            route: facts.endpoint.route.clone(),
+            forwarder: facts.forwarder.clone(),
         }
     }
 }
