@@ -15,6 +15,7 @@ use super::egress::{Opened, Secured, microseconds};
 use super::error::{Endpoint, Error};
 use super::route::Route;
 use super::stream::Stream;
+use http::HeaderValue;
 
 /// Opens connections exactly as the client does that it comes from, with the same trust and the same
 /// errors. It asks no grants: whoever uses it decides.
@@ -91,6 +92,15 @@ impl Dialer {
 pub struct Connection(Stream);
 
 impl Connection {
+    /// Returns what requests over it need besides, if a proxy reads them: their whole URL, and this.
+    #[must_use]
+    pub fn forwarding(&self) -> Option<Forwarding> {
+        self.0.facts.forwarder.as_ref()?;
+        Some(Forwarding {
+            login: self.0.facts.proxy_login.clone(),
+        })
+    }
+
     /// Returns how it came about, for the one on whose behalf it was opened.
     #[must_use]
     pub fn opened(&self) -> Opened {
@@ -107,6 +117,13 @@ impl Connection {
             forwarder: facts.forwarder.clone(),
         }
     }
+}
+
+/// What requests need over a connection that a proxy reads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forwarding {
+    /// The value of `Proxy-Authorization`.
+    pub login: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Connection {

@@ -50,7 +50,7 @@ use tokio::time::{Instant, sleep};
 pub use self::body::Body;
 pub use self::connector::Limit;
 use self::connector::{CONNECT_TIMEOUT, Connector};
-pub use self::dial::{Connection, Dialer, LookedUp};
+pub use self::dial::{Connection, Dialer, Forwarding, LookedUp};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
 pub use self::identity::{Identity, IdentityFault, IdentityFiles};

@@ -27,8 +27,9 @@ pub(super) async fn forward(
         name: proxy.to_string(),
         login: proxy.login().is_some(),
     };
-    let facts = Facts::new(endpoint, reached.dns, reached.tcp, None, first_bytes)
+    let mut facts = Facts::new(endpoint, reached.dns, reached.tcp, None, first_bytes)
         .forwarded(Some(forwarder), true);
+    facts.proxy_login = proxy.authorization();
     Ok(Stream {
         transport,
         facts: Arc::new(facts),

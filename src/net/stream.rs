@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     pub(super) forwarder: Option<Forwarder>,
     /// Whether requests name their whole URL: whoever is at the other end needs it.
     pub(super) absolute: bool,
+    /// What the forwarder is sent with each request.
+    pub(super) proxy_login: Option<HeaderValue>,
     used: AtomicBool,
 }
 
@@ -63,6 +66,7 @@ impl Facts {
             first_bytes,
             forwarder: None,
             absolute: false,
+            proxy_login: None,
             used: AtomicBool::new(false),
         }
     }

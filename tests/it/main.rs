@@ -27,3 +27,4 @@ mod playground;
 mod preload;
 mod report;
 mod verify;
+mod ways;

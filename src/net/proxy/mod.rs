@@ -148,6 +148,13 @@ impl Proxy {
         self
     }
 
+    /// Returns the same proxy, written down elsewhere.
+    #[must_use]
+    pub fn written_at(mut self, origin: &str) -> Self {
+        origin.clone_into(&mut self.origin);
+        self
+    }
+
     /// Returns the user and the password that it is sent, to be masked.
     #[must_use]
     pub fn login(&self) -> Option<(&str, &str)> {

@@ -181,7 +181,16 @@ async fn request<S: AsyncWrite>(
         .await
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
-    pass(incoming, peer, length as u64).await?;
+    let mut left = length;
+    if let Some((line, replaced)) = target.rewritten(&incoming.rest()[..length]) {
+        match timeout(STALL, peer.write_all(&line)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(End::Stuck),
+        }
+        incoming.taken += replaced;
+        left -= replaced;
+    }
+    pass(incoming, peer, left as u64).await?;
     match body {
         Body::Length(length) => pass(incoming, peer, length).await?,
         Body::Chunked => chunks(incoming, peer).await?,

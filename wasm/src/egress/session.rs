@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shipgate::net::egress::{Answer, Ask, MAX_ASK, Want, line_to_add};
-use shipgate::net::{Connection, Endpoint, Error, Limit};
+use shipgate::net::{Connection, Endpoint, Error, Limit, Route};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -48,10 +48,12 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
         return;
     }
     if let (Want::Http { tls }, Some((connection, _open))) = (ask.want, connection) {
+        let forwarding = connection.forwarding();
         let target = Target {
             host: ask.host.clone(),
             port: ask.port,
             tls,
+            forwarding,
         };
         let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
         let violation = relay(incoming, write, connection, &target, error).await;
@@ -76,7 +78,21 @@ async fn connect(ask: &Ask, shared: &Shared) -> Result<Connection, Error> {
             port: *port,
         });
     };
-    let mut found = (shared.look_up)(host.clone(), *port, limit).await?;
+    let tls = matches!(ask.want, Want::Http { tls: true });
+    let (name, number, reach) = match shared.dialer.route(tls, host, *port) {
+        // A probe asks whether the port itself can be reached.
+        _ if ask.want == Want::Probe => (host.clone(), *port, reach),
+        Route::Direct => (host.clone(), *port, reach),
+        Route::Elsewhere(other) => {
+            let reach = reach.of_endpoint(other.host());
+            (other.host().to_owned(), other.port(), reach)
+        }
+        // The proxy looks the name up, in a network of its own.
+        Route::Forward(_) | Route::Tunnel(..) => {
+            return shared.dialer.open_by_proxy(host, *port, tls, limit).await;
+        }
+    };
+    let mut found = (shared.look_up)(name, number, limit).await?;
     let first = found.addresses.first().copied();
     found.addresses.retain(|address| reach.admits(*address));
     if found.addresses.is_empty() {
@@ -85,7 +101,6 @@ async fn connect(ask: &Ask, shared: &Shared) -> Result<Connection, Error> {
             endpoint: endpoint(ask, first),
         });
     }
-    let tls = matches!(ask.want, Want::Http { tls: true });
     shared.dialer.open(host, *port, &found, tls, limit).await
 }
 
@@ -100,6 +115,7 @@ fn endpoint(ask: &Ask, address: Option<SocketAddr>) -> Box<Endpoint> {
         host: ask.host.clone(),
         port: ask.port,
         address,
+        route: None,
     })
 }
 
