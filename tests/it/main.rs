@@ -13,6 +13,7 @@ mod action;
 mod cancel;
 mod cli;
 mod component;
+mod conformance;
 mod document;
 mod faults;
 mod finish;

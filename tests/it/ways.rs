@@ -4,26 +4,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::faults;
-use crate::harness::{Between, FaultProxy, Image, Runtime, Sandbox, Service};
+use crate::harness::{Between, FaultProxy, Image, Sandbox, Service};
 use crate::preload::assert_holds;
 
 /// A name that nobody but the proxy knows.
-const NAME: &str = "registry.proxied.invalid:5000";
+pub const NAME: &str = "registry.proxied.invalid:5000";
 
-struct Peers {
-    image: Image,
-    registry: FaultProxy,
+pub struct Peers {
+    pub image: Image,
+    pub registry: FaultProxy,
 }
 
 impl Peers {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let image = Image::new("ways", &[60_000, 3000]);
         let registry = faults::registry(&image);
         Self { image, registry }
     }
 
     /// Writes a pipeline that preloads the image under a name, with these lines about the network.
-    fn pipeline(&self, sandbox: &Sandbox, name: &str, lines: &str) {
+    pub fn pipeline(&self, sandbox: &Sandbox, name: &str, lines: &str) {
         sandbox.write(
             "p.yml",
             format!(
@@ -33,7 +33,7 @@ impl Peers {
     }
 }
 
-fn plain() -> String {
+pub fn plain() -> String {
     format!("registries:\n  \"{NAME}\": {{plain-http: true}}\n")
 }
 
@@ -190,44 +190,4 @@ fn a_client_certificate_that_is_no_good_ends_the_run_before_it_asks() {
         .says("no PEM certificate in it")
         .says("c.pem");
     assert!(peers.registry.exchanges().is_empty());
-}
-
-#[test]
-#[ignore = "needs real peers: tests/run"]
-fn in_the_sandbox_the_launcher_goes_these_ways() {
-    let peers = Peers::start();
-    let login = format!("Basic {}", STANDARD.encode("ci:pa55word"));
-    let between = Between::with_login(&peers.registry.address(), &login);
-    let mut sandbox = Sandbox::new();
-    let address = between.address();
-    sandbox.set("HTTP_PROXY", &format!("http://ci:pa55word@{address}"));
-    peers.pipeline(&sandbox, NAME, &plain());
-    let output = Runtime::Launcher.run(&sandbox, &["p.yml"]).expect(0);
-    assert_holds(&sandbox.cache(), &peers.image);
-    assert!(
-        output.stderr.contains("by the launcher alone"),
-        "{}",
-        output.stderr
-    );
-    assert!(!output.stderr.contains("HTTP_PROXY "), "{}", output.stderr);
-    assert!(!output.stderr.contains("pa55word"), "{}", output.stderr);
-    assert!(
-        between
-            .heads()
-            .iter()
-            .all(|head| head.contains(" http://registry.proxied.invalid"))
-    );
-
-    let sandbox = Sandbox::new();
-    let lines = format!(
-        "registries:\n  \"{NAME}\": {{plain-http: true, connect-to: \"{}\"}}\n",
-        peers.registry.address()
-    );
-    peers.pipeline(&sandbox, NAME, &lines);
-    Runtime::Launcher.run(&sandbox, &["p.yml"]).expect(0);
-    assert_holds(&sandbox.cache(), &peers.image);
-    let refused = Runtime::Launcher.run(&sandbox, &["p.yml", "--deny", "connect:127.0.0.1"]);
-    refused
-        .expect(13)
-        .says("connect-to of registry.proxied.invalid:5000");
 }

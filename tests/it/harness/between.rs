@@ -1,6 +1,6 @@
 //! A forward proxy: it leads every name to one address, and keeps the head of each request.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,12 +79,7 @@ impl Drop for Between {
 /// Serves one request a connection.
 fn serve(mut stream: TcpStream, rule: &Rule, heads: &Mutex<Vec<String>>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
+    let head = read_head(&mut reader)?;
     heads.lock().unwrap().push(head.clone());
     let named = |line: &&str| line.to_lowercase().starts_with("proxy-authorization: ");
     let login = head.lines().find(named);
@@ -95,6 +90,7 @@ fn serve(mut stream: TcpStream, rule: &Rule, heads: &Mutex<Vec<String>>) -> Opti
         let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         return stream.write_all(refusal.as_bytes()).ok();
     }
+    let length = content_length(&head);
     let mut upstream = TcpStream::connect(&rule.upstream).ok()?;
     if head.starts_with("CONNECT ") {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
@@ -111,6 +107,9 @@ fn serve(mut stream: TcpStream, rule: &Rule, heads: &Mutex<Vec<String>>) -> Opti
             rest.join("\r\n")
         );
         upstream.write_all(head.as_bytes()).ok()?;
+        let mut body = reader.take(length.unwrap_or(0));
+        std::io::copy(&mut body, &mut upstream).ok()?;
+        return answer(upstream, &mut stream, method == "HEAD");
     }
     let (mut from, mut to) = (reader, upstream.try_clone().ok()?);
     std::thread::spawn(move || {
@@ -119,4 +118,38 @@ fn serve(mut stream: TcpStream, rule: &Rule, heads: &Mutex<Vec<String>>) -> Opti
     });
     let _ = std::io::copy(&mut upstream, &mut stream);
     stream.shutdown(Shutdown::Both).ok()
+}
+
+/// Passes one answer on, and says that the connection ends with it.
+fn answer(upstream: TcpStream, stream: &mut TcpStream, is_head: bool) -> Option<()> {
+    let mut reader = BufReader::new(upstream);
+    let head = read_head(&mut reader)?;
+    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    stream.write_all(head.as_bytes()).ok()?;
+    let length = if is_head {
+        Some(0)
+    } else {
+        content_length(&head)
+    };
+    let mut body = reader.take(length.unwrap_or(u64::MAX));
+    std::io::copy(&mut body, stream).ok()?;
+    stream.shutdown(Shutdown::Both).ok()
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+fn content_length(head: &str) -> Option<u64> {
+    head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let is_it = name.eq_ignore_ascii_case("content-length");
+        is_it.then(|| value.parse().ok())?
+    })
 }

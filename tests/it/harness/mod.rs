@@ -32,7 +32,8 @@ pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
 pub use fault::{
-    BlackHole, Content, Ending, Exchange, Fault, FaultProxy, RangeLie, Rule, TokenRule,
+    BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, Seen,
+    TokenRule,
 };
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
