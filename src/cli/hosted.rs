@@ -43,4 +43,7 @@ pub struct Brief {
     /// Files with certificate authorities that the launcher trusts besides the usual ones.
     #[serde(default)]
     pub trusted: Vec<String>,
+    /// By which ways the launcher reaches hosts, as the document says it.
+    #[serde(default)]
+    pub ways: Vec<String>,
 }

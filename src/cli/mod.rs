@@ -45,5 +45,6 @@ pub mod signals;
 #[cfg_attr(target_family = "wasm", path = "streams_wasi.rs")]
 mod streams;
 pub mod terminal;
+pub mod ways;
 
 pub use app::main;

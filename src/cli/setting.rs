@@ -8,6 +8,7 @@ use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key, roots};
 use super::logins;
+use super::ways::Ways;
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -161,6 +162,7 @@ pub fn parts(
         },
         sources: document.credentials.clone(),
         authorities: document.net.ca.clone(),
+        ways: Ways::of(document),
         cache: store.cache.clone(),
         ..Parts::default()
     };
@@ -272,6 +274,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.variable("SSL_CERT_FILE", AUTHORITY);
         grants.read(path, AUTHORITY);
     }
+    Ways::of(document).grant(&mut grants, environment);
     logins::grant(&document.credentials, &mut grants, environment);
     grants
 }

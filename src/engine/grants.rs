@@ -24,6 +24,9 @@ pub struct Grants {
     /// Which of the programs a run can't do without.
     #[serde(skip)]
     pub needed: BTreeSet<String>,
+    /// Names and reasons of what is for whoever makes the connections: a component does without.
+    #[serde(skip)]
+    pub connecting: BTreeSet<(String, String)>,
 }
 
 impl Grants {
@@ -37,6 +40,32 @@ impl Grants {
     pub fn host_unless_known(&mut self, host: &str, port: u16, reason: impl Into<String>) {
         let entry = self.hosts.entry(place(host, port));
         entry.or_insert_with(|| [reason.into()].into());
+    }
+
+    /// Adds a host that stands between a run and others.
+    pub fn connecting_host(&mut self, host: &str, port: u16, reason: &str) {
+        self.connecting
+            .insert((place(host, port), reason.to_owned()));
+        self.host(host, port, reason);
+    }
+
+    /// Adds a file that connections are made with.
+    pub fn connecting_file(&mut self, path: &str, reason: &str) {
+        self.connecting.insert((path.to_owned(), reason.to_owned()));
+        self.read(path, reason);
+    }
+
+    /// Adds a variable that says how connections are made.
+    pub fn connecting_variable(&mut self, name: &str, reason: &str) {
+        self.connecting.insert((name.to_owned(), reason.to_owned()));
+        self.variable(name, reason);
+    }
+
+    /// Says whether something is for whoever makes the connections, and for nothing else.
+    #[must_use]
+    pub fn is_connecting(&self, name: &str, reasons: &BTreeSet<String>) -> bool {
+        let known = |reason: &String| self.connecting.contains(&(name.to_owned(), reason.clone()));
+        !reasons.is_empty() && reasons.iter().all(known)
     }
 
     /// Adds a file or folder that is read.
@@ -125,6 +154,10 @@ mod tests {
             .into_iter()
             .map(|(kind, name, reasons)| format!("{kind} {name}: {reasons}"))
             .collect();
+        grants.connecting_host("p", 3128, "proxy");
+        assert!(grants.is_connecting("p:3128", &grants.hosts["p:3128"]));
+        grants.host("p", 3128, "probe");
+        assert!(!grants.is_connecting("p:3128", &grants.hosts["p:3128"]));
         assert_eq!(
             lines,
             [

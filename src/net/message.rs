@@ -15,9 +15,10 @@ use url::{Position, Url};
 
 use super::body::Body;
 use super::error::{Endpoint, Error, Phase};
+use super::proxy;
 use super::redact::{redact, redact_path};
-use super::stream::Facts;
-use super::tls::TlsInfo;
+use super::stream::{Facts, Forwarder};
+use super::tls::{TlsInfo, refusal};
 
 /// A request to send.
 #[derive(Clone)]
@@ -249,20 +250,61 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
         .map(|id| id.chars().take(LONGEST).collect())
 }
 
+/// What a request was, once it is gone.
+pub(super) struct Asked<'a> {
+    pub(super) endpoint: Box<Endpoint>,
+    /// The client certificate that the host is shown if it asks.
+    pub(super) identity: Option<String>,
+    pub(super) with_body: bool,
+    /// The redacted URL.
+    pub(super) url: &'a str,
+}
+
+/// Returns what an answer comes to that is a proxy's own, and not the host's.
+pub(super) fn proxy_error(
+    head: &http::response::Parts,
+    forwarder: Option<&Forwarder>,
+    endpoint: &Endpoint,
+) -> Option<Error> {
+    let Forwarder { name, login } = forwarder?;
+    let named = |name: &str| head.headers.contains_key(name);
+    let is_proxys = head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        // A host may answer any of these as well; only what says that it is the proxy's own is.
+        || matches!(head.status.as_u16(), 403 | 500..=504) && named("x-squid-error");
+    let headers = head.headers.iter();
+    let headers: Vec<_> = headers
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let fault = proxy::refusal(head.status.as_u16(), &headers, *login).filter(|_| is_proxys)?;
+    Some(Error::Proxy {
+        endpoint: Endpoint::new(&endpoint.host, endpoint.port),
+        proxy: name.clone(),
+        fault,
+    })
+}
+
 /// Reads what hyper's client says when no answer came.
-pub(super) fn send_error(
-    error: &legacy::Error,
-    facts: Option<&Facts>,
-    endpoint: Box<Endpoint>,
-    with_body: bool,
-    url: &str,
-) -> Error {
+pub(super) fn send_error(error: &legacy::Error, facts: Option<&Facts>, asked: Asked<'_>) -> Error {
+    let Asked {
+        endpoint,
+        identity,
+        with_body,
+        url,
+    } = asked;
     if let Some(ours) = find::<Error>(error) {
         return ours.clone();
     }
     let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
     if facts.is_some_and(Facts::is_tls_server) {
         return Error::ServerSpeaksTls { endpoint };
+    }
+    let alert = find::<rustls::Error>(error);
+    if let Some(detail) = alert.and_then(|alert| refusal(alert, identity.is_some())) {
+        return Error::ClientCertificate {
+            endpoint,
+            presented: identity,
+            detail,
+        };
     }
     let detail = deepest(error);
     match find::<hyper::Error>(error) {

@@ -13,27 +13,33 @@ mod dial;
 #[cfg_attr(not(target_family = "wasm"), path = "dns_native.rs")]
 mod dns;
 pub mod egress;
+mod endpoint;
 mod error;
 mod grants;
+mod identity;
 mod log;
 mod message;
+mod proxied;
+pub mod proxy;
 mod redact;
 mod relayed;
 #[cfg_attr(target_family = "wasm", path = "roots_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "roots_native.rs")]
 mod roots;
+mod route;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy;
@@ -44,12 +50,16 @@ use tokio::time::{Instant, sleep};
 pub use self::body::Body;
 pub use self::connector::Limit;
 use self::connector::{CONNECT_TIMEOUT, Connector};
-pub use self::dial::{Connection, Dialer, LookedUp};
+pub use self::dial::{Connection, Dialer, Forwarding, LookedUp};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
+pub use self::identity::{Identity, IdentityFault, IdentityFiles};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
+use self::message::Asked;
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
+pub use self::proxy::{Bypass, InvalidProxy, Proxies, Proxy, ProxyFault};
 pub use self::redact::{redact, redact_path};
+pub use self::route::{Peer, Route, Routes};
 use self::stream::Facts;
 use self::tls::Tls;
 pub use self::tls::TlsInfo;
@@ -75,8 +85,14 @@ impl Client {
     /// # Errors
     /// A certificate authority that can't be used.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let tls = Tls::new(&config.ca, config.system_roots)?;
-        let connector = Connector::new(config.grants, tls, config.connect_timeout, config.egress);
+        let tls = Tls::new(&config.ca, config.system_roots, config.identities)?;
+        let connector = Connector::new(
+            config.grants,
+            tls,
+            config.routes,
+            config.connect_timeout,
+            config.egress,
+        );
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -151,6 +167,19 @@ impl Client {
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.0.user_agent.clone());
+        if let Some(login) = self.0.connector.proxy_login(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, login);
+        }
+        let secure = request.uri().scheme_str() == Some("https");
+        let identity = secure
+            .then(|| {
+                self.0
+                    .connector
+                    .tls()
+                    .identity(&endpoint.host, endpoint.port)
+            })
+            .flatten()
+            .map(|identity| identity.name().to_owned());
 
         let mut connection = capture_connection(&mut request);
         let mut answer = pin!(CONNECT_TIMEOUT.scope(connect_timeout, self.0.http.request(request)));
@@ -185,11 +214,21 @@ impl Client {
         let first_byte = sent.elapsed();
         let answer = answer.map_err(|error| {
             let facts = facts_of(error.connect_info());
-            message::send_error(&error, facts.as_deref(), endpoint.clone(), with_body, &url)
+            let asked = Asked {
+                endpoint: endpoint.clone(),
+                identity,
+                with_body,
+                url: &url,
+            };
+            message::send_error(&error, facts.as_deref(), asked)
         })?;
         let (head, incoming) = answer.into_parts();
         let facts = head.extensions.get::<Arc<Facts>>();
         let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
+        let forwarder = facts.and_then(|facts| facts.forwarder.as_ref());
+        if let Some(error) = message::proxy_error(&head, forwarder, &endpoint) {
+            return Err(error);
+        }
         if head.status == StatusCode::BAD_REQUEST
             && facts.is_some_and(|facts| facts.is_tls_server())
         {
@@ -234,8 +273,12 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Where the client may go.
     pub grants: Grants,
+    /// By which ways it goes there.
+    pub routes: Routes,
+    /// The client certificates, by whom they are shown to.
+    pub identities: BTreeMap<Peer, Identity>,
     /// Who makes the connections, if the client may make none itself: a component's launcher, which
-    /// then also decides whom to trust.
+    /// then also decides whom to trust, by which way to go and who to be.
     pub egress: Option<egress::Way>,
 }
 
@@ -249,6 +292,8 @@ impl Default for Config {
             first_byte_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             grants: Grants::unrestricted(),
+            routes: Routes::default(),
+            identities: BTreeMap::new(),
             egress: None,
         }
     }

@@ -220,7 +220,12 @@ pub(super) fn check_length(answer: &Answer, blob: &Descriptor) -> Result<(), Err
 
 /// Returns whether an answer may be due to the range that was asked for, and not to the blob.
 fn is_about_the_range(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Refused { status, .. } if matches!(status, 400 | 405 | 416 | 501))
+    match error.kind() {
+        // Gateways forbid what they don't know; if it is the blob, the next answer says so too.
+        ErrorKind::Denied { .. } => true,
+        ErrorKind::Refused { status, .. } => matches!(status, 400 | 405 | 416 | 501),
+        _ => false,
+    }
 }
 
 /// Returns what a 206 covers, or nothing if it is not the beginning of what was asked for.

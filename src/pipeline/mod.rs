@@ -33,6 +33,7 @@ pub mod text;
 pub mod tree;
 mod unfilled;
 pub mod validate;
+mod way;
 
 use std::collections::BTreeMap;
 use std::io;

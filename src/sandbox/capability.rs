@@ -41,6 +41,8 @@ pub enum Need {
     UnixSocket,
     /// Variables of the environment.
     Variable,
+    /// What stands between a run and a host.
+    Way,
 }
 
 /// Who provides something in the sandbox.
@@ -82,7 +84,7 @@ pub struct Capability {
 }
 
 /// Every need, in the order of the page.
-pub const CAPABILITIES: [Capability; 17] = [
+pub const CAPABILITIES: [Capability; 18] = [
     row(
         Need::Tcp,
         "TCP connections out",
@@ -103,6 +105,13 @@ pub const CAPABILITIES: [Capability; 17] = [
         "rustls",
         Provider::Launcher,
         "natively, for the component: keys and authorities stay outside",
+    ),
+    row(
+        Need::Way,
+        "proxies, `connect-to`, client certificates",
+        "as the variables and the document say",
+        Provider::Launcher,
+        "the launcher goes these ways: the component can't reach what stands between, and gets no key and no variable with a proxy's password",
     ),
     row(
         Need::SystemRoots,

@@ -18,7 +18,7 @@ use crate::preload::assert_holds;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Serves one image as `acme/web:v1`.
-fn registry(image: &Image) -> FaultProxy {
+pub fn registry(image: &Image) -> FaultProxy {
     let image = image.clone();
     FaultProxy::serving(move |request| {
         let Some(rest) = request.path().strip_prefix("/v2/acme/web/") else {

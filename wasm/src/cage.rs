@@ -29,9 +29,11 @@ pub struct Cage {
     pub hosts: Vec<(Granted, String)>,
     /// Files that are read: as they are written in the document, and why.
     pub files: Vec<(String, String)>,
-    /// Files with certificate authorities that the launcher trusts for it: the component does not get
-    /// them.
+    /// Files with certificate authorities that the launcher trusts for it, and with its client
+    /// certificates: the component does not get them.
     pub trusted: Vec<(String, String)>,
+    /// Hosts that stand between, which the launcher alone connects to.
+    pub between: Vec<(Host, String)>,
     /// Folders.
     pub folders: Vec<Mount>,
     /// Single files that are written: as they are written, why, and how they get out.
@@ -93,7 +95,12 @@ impl Cage {
         };
         for (host, reasons) in &grants.hosts {
             // What is no host and port can't be connected to either.
-            if let Ok(host) = host.parse::<Host>() {
+            if let Ok(place) = host.parse::<Host>() {
+                if grants.is_connecting(host, reasons) {
+                    self.between.push((place, reason(reasons)));
+                    continue;
+                }
+                let host = place;
                 let granted = Granted {
                     host,
                     by_hand: false,
@@ -102,7 +109,8 @@ impl Cage {
             }
         }
         for (path, reasons) in &grants.read {
-            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY);
+            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY)
+                || grants.is_connecting(path, reasons);
             let list = if only_trusted {
                 &mut self.trusted
             } else {
@@ -135,6 +143,9 @@ impl Cage {
             }
         }
         for (name, reasons) in &grants.variables {
+            if grants.is_connecting(name, reasons) {
+                continue;
+            }
             self.variables.push((name.clone(), reason(reasons)));
         }
         // What is granted by name needs no second mention.
@@ -213,6 +224,9 @@ impl Cage {
         for (granted, reason) in &self.hosts {
             let name = granted.host.to_string();
             found.push(refused(Subject::Connect(&granted.host), &name, reason));
+        }
+        for (host, reason) in &self.between {
+            found.push(refused(Subject::Connect(host), &host.to_string(), reason));
         }
         for (path, reason) in self.files.iter().chain(&self.trusted) {
             let real = self.real(path);

@@ -11,12 +11,14 @@ use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
 use shipgate::cli::sandbox_args::SandboxArgs;
 use shipgate::cli::session::Session;
+use shipgate::cli::ways::Ways;
 use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
 use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
+use shipgate::pipeline::mask::Learned;
 use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
 
@@ -169,6 +171,7 @@ fn task<'a>(
             run: Some(derived.header().run.clone()),
             playground: derived.playground(),
             trusted: derived.trusted(),
+            ways: derived.ways(),
             ..Brief::default()
         },
         dialer: derived.dialer(),
@@ -205,7 +208,13 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
-        dialer: clients::http(&[], &session.environment)?.dialer(),
+        dialer: clients::http(
+            &[],
+            &Ways::default(),
+            &session.environment,
+            &Learned::default(),
+        )?
+        .dialer(),
         document: None,
         plain_http: None,
         given: None,
@@ -287,6 +296,7 @@ async fn perform_named(
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
+    // What stands between is the launcher's own business.
     let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
     let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
     let egress = egress.map_err(failure::host)?;

@@ -4,6 +4,7 @@
 //! value is dropped, which a panic does too.
 
 mod act;
+mod between;
 mod certificates;
 mod client;
 mod component;
@@ -24,12 +25,16 @@ mod tools;
 mod yaml;
 
 pub use act::{Job, Project};
+pub use between::Between;
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
 pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
-pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
+pub use fault::{
+    BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, Seen,
+    TokenRule,
+};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};

@@ -59,9 +59,47 @@ const METADATA: [Ipv4Addr; 1] = [
     Ipv4Addr::new(168, 63, 129, 16),
 ];
 
+/// Says whether an address is one of a private network (RFC 1918, RFC 4193, RFC 6598).
+pub fn is_private(ip: IpAddr) -> bool {
+    // Amazon's own metadata service has such an address too.
+    const METADATA: std::net::Ipv6Addr =
+        std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() && ip != METADATA,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_private_is_neither_the_machine_nor_the_link() {
+        for address in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd12::1",
+        ] {
+            assert!(is_private(address.parse().unwrap()), "{address}");
+        }
+        for address in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::ffff:169.254.169.254",
+        ] {
+            assert!(!is_private(address.parse().unwrap()), "{address}");
+        }
+    }
 
     #[test]
     fn what_is_inside_is_not_public() {

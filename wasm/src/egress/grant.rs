@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use shipgate::net::egress::line_to_add;
 use shipgate::sandbox::Host;
 
-use super::address::is_public;
+use super::address::{is_private, is_public};
 
 /// A granted host.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub struct Hosts(Vec<Granted>);
 pub enum Reach {
     /// At any: it is written as an address, or it was granted by hand.
     Anywhere,
+    /// At public and private ones, as an endpoint inside of a network has: not at this machine's own, and
+    /// not at those of the link, where clouds tell their secrets.
+    Inside,
     /// At this machine's own or public ones.
     Local,
     /// At public ones.
@@ -40,8 +43,19 @@ impl Reach {
         let ip = address.ip().to_canonical();
         match self {
             Self::Anywhere => true,
+            Self::Inside => is_public(ip) || is_private(ip),
             Self::Local => ip.is_loopback() || is_public(ip),
             Self::Public => is_public(ip),
+        }
+    }
+
+    /// Returns where the host may be that the pipeline names to stand for one that is granted.
+    pub fn of_endpoint(self, host: &str) -> Self {
+        match Name::of(host) {
+            _ if self == Self::Anywhere => self,
+            Name::Address(_) => Self::Anywhere,
+            Name::Text(name) if is_local(&name) => Self::Local,
+            Name::Text(_) => Self::Inside,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use super::grant::{Name, shown};
 
+use shipgate::net::Forwarding;
+
 /// The longest head, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;
 
@@ -22,12 +24,36 @@ pub struct Target {
     pub port: u16,
     /// Whether it is reached by TLS.
     pub tls: bool,
+    /// What a proxy needs that reads the requests, if one does.
+    pub forwarding: Option<Forwarding>,
+}
+
+impl Target {
+    /// Returns a request's line and what is to be added behind it, in place of the line that was
+    /// read: a proxy is told the whole URL. `head` was read before and begins with such a line.
+    pub fn rewritten(&self, head: &[u8]) -> Option<(Vec<u8>, usize)> {
+        let forwarding = self.forwarding.as_ref()?;
+        let end = head.windows(2).position(|window| window == b"\r\n")? + 2;
+        let line = std::str::from_utf8(&head[..end]).ok()?;
+        let (method, rest) = line.split_once(' ')?;
+        let place = super::grant::place(&self.host, self.port);
+        let place = place.strip_suffix(":80").unwrap_or(&place);
+        let mut written = format!("{method} http://{place}{rest}").into_bytes();
+        if let Some(login) = &forwarding.login {
+            written.extend_from_slice(b"Proxy-Authorization: ");
+            written.extend_from_slice(login.as_bytes());
+            written.extend_from_slice(b"\r\n");
+        }
+        Some((written, end))
+    }
 }
 
 impl Target {
     /// Returns the one `Host` that is passed on, however the component spelled it.
     pub fn authority(&self) -> String {
-        let Self { host, port, tls } = self;
+        let Self {
+            host, port, tls, ..
+        } = self;
         let host = if host.contains(':') {
             format!("[{host}]")
         } else {
@@ -204,6 +230,11 @@ fn judge(head: &[u8], target: &Target) -> Result<Head, Violation> {
     if !all("expect").is_empty() {
         return Err(Violation::Expect);
     }
+    if !all("proxy-authorization").is_empty() || !all("proxy-connection").is_empty() {
+        return Err(unread(
+            "it talks to a proxy, which is the launcher's business",
+        ));
+    }
     if !all("upgrade").is_empty() {
         return Err(Violation::Upgrade);
     }
@@ -360,6 +391,7 @@ mod tests {
             host: host.to_owned(),
             port,
             tls,
+            forwarding: None,
         }
     }
 

@@ -187,12 +187,15 @@ async fn request<S: AsyncWrite>(
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
     let head = &incoming.rest()[..length];
-    let passed = [
+    let mut passed = [
         &head[..host.start],
         target.authority().as_bytes(),
         &head[host.end..],
     ]
     .concat();
+    if let Some((line, replaced)) = target.rewritten(&passed) {
+        passed.splice(..replaced, line);
+    }
     peer.write(&passed).await?;
     incoming.taken += length;
     match body {

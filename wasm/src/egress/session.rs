@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipgate::net::egress::{Answer, Ask, MAX_ASK, Want, line_to_add};
-use shipgate::net::{Connection, Endpoint, Error, Limit};
+use shipgate::net::{Connection, Endpoint, Error, Limit, Route};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -50,10 +50,12 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
         return;
     }
     if let (Want::Http { tls }, Some((connection, host, _open))) = (ask.want, connection) {
+        let forwarding = connection.forwarding();
         let target = Target {
             host,
             port: ask.port,
             tls,
+            forwarding,
         };
         let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
         let violation = relay(incoming, write, connection, &target, error).await;
@@ -96,7 +98,22 @@ async fn connect(ask: &Ask, shared: &Shared, open: Held) -> Result<(Connection, 
             port: *port,
         });
     };
-    let mut found = (shared.look_up)(granted.clone(), *port, limit, open).await?;
+    let tls = matches!(ask.want, Want::Http { tls: true });
+    let (name, number, reach) = match shared.dialer.route(tls, &granted, *port) {
+        // A probe asks whether the port itself can be reached.
+        _ if ask.want == Want::Probe => (granted.clone(), *port, reach),
+        Route::Direct => (granted.clone(), *port, reach),
+        Route::Elsewhere(other) => {
+            let reach = reach.of_endpoint(other.host());
+            (other.host().to_owned(), other.port(), reach)
+        }
+        // The proxy looks the name up, in a network of its own.
+        Route::Forward(_) | Route::Tunnel(..) => {
+            let connection = shared.dialer.open_by_proxy(&granted, *port, tls, limit);
+            return Ok((connection.await?, granted));
+        }
+    };
+    let mut found = (shared.look_up)(name, number, limit, open).await?;
     let first = found.addresses.first().copied();
     found.addresses.retain(|address| reach.admits(*address));
     if found.addresses.is_empty() {
@@ -105,7 +122,6 @@ async fn connect(ask: &Ask, shared: &Shared, open: Held) -> Result<(Connection, 
             endpoint: endpoint(ask, first),
         });
     }
-    let tls = matches!(ask.want, Want::Http { tls: true });
     let connection = shared.dialer.open(&granted, *port, &found, tls, limit);
     Ok((connection.await?, granted))
 }
@@ -121,6 +137,7 @@ fn endpoint(ask: &Ask, address: Option<SocketAddr>) -> Box<Endpoint> {
         host: ask.host.clone(),
         port: ask.port,
         address,
+        route: None,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The egress with hosts and name servers that the tests play.
 
+mod ways;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
