@@ -14,6 +14,7 @@ pub use super::login::{
     SecretSource, SourceFile,
 };
 use super::map::{Map, OneOrMany};
+use super::mirror::{self, Fallback, Mirror, MirrorFiles};
 use super::record::record;
 use super::scalar::{Attempts, Count, InputType, Pattern, Platform};
 use super::signer::RootSource;
@@ -46,6 +47,8 @@ record! {
         net: Net = Net { ca: Vec::new() },
         /// How registries are reached, by host as it stands in references.
         registries: Map<RegistryHost, Registry> = Map::default(),
+        /// Where the mirrors stand of registries that have none in the document: configuration of another tool.
+        registries_from: Option<MirrorFiles>,
         /// The images, by the names that steps use for them.
         images: Map<Name, Image> = Map::default(),
         /// Who must have signed which images.
@@ -175,8 +178,13 @@ record! {
         blobs_from: Vec<NamedHost> = Vec::new(),
         /// Hosts of its token service, besides those that the table of known hosts has for it. Its credentials may go there.
         tokens_from: Vec<NamedHost> = Vec::new(),
+        /// Who else has what it has, in the order in which they are asked: for content, by digest.
+        mirrors: Option<Vec<Mirror>>,
+        /// Whether it may be asked itself beside its mirrors.
+        fallback: Option<Spanned<Fallback>>,
     }
-    later = ["mirrors", "fallback", "connect-to"];
+    later = ["connect-to"];
+    check = mirror::check_registry;
 }
 
 record! {
