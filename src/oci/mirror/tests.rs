@@ -203,12 +203,13 @@ async fn every_refusal_passes_the_question_on_at_once() {
 #[tokio::test]
 async fn a_connection_that_breaks_passes_the_question_on() {
     let mut scene = Scene::new().await;
-    scene
+    let mirror = scene
         .served(|seen| Some(Reply::new(200, "half of it").cut_after(seen.target.len().min(3))))
         .await;
     let (client, _) = scene.client();
     let image = scene.resolve(&client).await.unwrap();
     assert_eq!(scene.layers(&client, &image).await.unwrap(), good());
+    assert!(!mirror.lines().is_empty());
 }
 
 #[tokio::test]
@@ -475,7 +476,7 @@ async fn a_blob_whose_mirror_stops_is_finished_by_others() {
 async fn without_a_fallback_no_mirror_leads_to_the_origin() {
     let mut scene = Scene::new().await;
     let origin = scene.origin.host();
-    scene
+    let _mirror = scene
         .served(move |seen| {
             Some(if seen.target.contains("/manifests/") {
                 let realm = format!("Bearer realm=\"http://{origin}/token\"");
