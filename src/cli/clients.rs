@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::net::{self, Authority};
 use crate::oci::error::Login;
 use crate::oci::hosts::Named;
-use crate::oci::{self, Credential, Credentials, Hosts, PlatformRule, Reference};
+use crate::oci::{self, Credential, Credentials, Hosts, Mirrors, PlatformRule, Reference};
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Learned;
 use crate::pipeline::model::CredentialSources;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub plain_http: BTreeMap<String, bool>,
     /// Hosts that the document lists for what registries may name, by registry.
     pub listed: BTreeMap<String, Named>,
+    /// Who else may be asked for what registries have.
+    pub mirrors: Mirrors,
     /// Files with certificate authorities to trust besides.
     pub authorities: Vec<PathBuf>,
     /// By which ways hosts are reached.
@@ -136,6 +138,7 @@ impl Parts {
                     .map(|lock| lock.hosts.clone())
                     .unwrap_or_default(),
             ),
+            mirrors: self.mirrors.clone(),
             notices: notices(events),
             ..oci::Config::new(http.clone(), environment.clock.clone())
         }))

@@ -7,8 +7,8 @@ use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key, roots};
-use super::logins;
 use super::ways::Ways;
+use super::{logins, mirrors};
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -146,7 +146,7 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
 /// Returns what the clients and the world of a document are made of.
 ///
 /// # Errors
-/// None yet; what can be wrong was found when the document was read.
+/// Configuration of mirrors that can't be read, or says what can't be honoured.
 pub fn parts(
     source: &Source,
     document: &Document,
@@ -176,18 +176,12 @@ pub fn parts(
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
-        match &registry.auth {
-            Some(RegistryAuth::Ecr) => parts.ecr.push(host.value.0.clone()),
-            Some(RegistryAuth::Login(login)) => {
-                let credential = Credential::Basic {
-                    username: login.username.clone(),
-                    password: Secret::new(login.password.0.expose()),
-                };
-                parts.given.insert(host.value.0.clone(), credential);
-            }
-            None => {}
+        log_in(&mut parts, &host.value.0, registry.auth.as_ref());
+        for mirror in registry.mirrors.iter().flatten() {
+            log_in(&mut parts, &mirror.mirror().name(), mirror.auth.as_ref());
         }
     }
+    parts.mirrors = mirrors::of(document)?;
     for (name, image) in document.images.iter() {
         let rule = match &image.platform {
             None => PlatformRule::Preferred(host_platform()),
@@ -216,6 +210,21 @@ pub fn parts(
         }
     }
     Ok(parts)
+}
+
+/// Notes the login that the document gives for a registry or a mirror.
+fn log_in(parts: &mut Parts, host: &str, auth: Option<&RegistryAuth>) {
+    match auth {
+        Some(RegistryAuth::Ecr) => parts.ecr.push(host.to_owned()),
+        Some(RegistryAuth::Login(login)) => {
+            let credential = Credential::Basic {
+                username: login.username.clone(),
+                password: Secret::new(login.password.0.expose()),
+            };
+            parts.given.insert(host.to_owned(), credential);
+        }
+        None => {}
+    }
 }
 
 /// Returns what a pipeline is called.
@@ -275,6 +284,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.read(path, AUTHORITY);
     }
     Ways::of(document).grant(&mut grants, environment);
+    mirrors::grant(document, &mut grants);
     logins::grant(&document.credentials, &mut grants, environment);
     grants
 }

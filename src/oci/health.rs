@@ -70,6 +70,7 @@ impl Client {
             range: None,
             scope: String::new(),
             what: "the API".into(),
+            at_mirror: None,
         };
         let mut attempts = Attempts::default();
         let answer = loop {

@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::config::Notice;
 use super::error::{Error, ErrorKind, GaveUp};
 use super::hedge::{Lane, Pulse, hedged};
+use super::hosts::Place;
 use super::named::Errand;
 use super::quota::Quota;
 use super::traffic::{Closed, Slot};
@@ -57,6 +58,17 @@ impl Transport {
                     reason,
                 }
             })?;
+            if let Some(shunned) = errand.shuns
+                && Place::of(&target).as_ref() == Some(shunned)
+            {
+                return Err(ErrorKind::Redirect {
+                    host: answer.host.clone(),
+                    url: answer.url.clone(),
+                    to: net::redact(&target),
+                    reason: "`fallback: deny` keeps that from being asked".into(),
+                }
+                .into());
+            }
             answer.text(ERROR_BODY).await;
             redirected = true;
             if target.origin() != request.url.origin() {
@@ -95,8 +107,14 @@ impl Transport {
         // Until there is a connection, the limit for connecting is the one that counts.
         let pulse = Pulse::default();
         let heard = pulse.clone();
+        let also = request.on_connection.clone();
         let first = net::Request {
-            on_connection: Some(Arc::new(move |peer| heard.connected(peer))),
+            on_connection: Some(Arc::new(move |peer| {
+                heard.connected(peer);
+                if let Some(also) = &also {
+                    also(peer);
+                }
+            })),
             ..request.clone()
         };
         let first = &first;
@@ -115,7 +133,7 @@ impl Transport {
             })
         };
         let safe = request.method == Method::GET || request.method == Method::HEAD;
-        let response = if safe {
+        let response = if safe && !errand.alone {
             let tell = |silence| self.silent(host, what, silence);
             hedged(config.retry.stall, &pulse, send, tell).await
         } else {
@@ -127,6 +145,9 @@ impl Transport {
 
     /// Returns the latest time that a request may begin at.
     fn limit(&self) -> Instant {
+        if self.hurried {
+            return Instant::now();
+        }
         let own = Instant::now() + self.inner.config.retry.budget;
         self.deadline.map_or(own, |deadline| deadline.min(own))
     }

@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::manifest::Descriptor;
+use super::mirror::Target;
 use super::transport::Attempts;
 use super::{Digest, Repository};
 
@@ -36,11 +37,17 @@ pub(crate) struct Part {
     /// The offset of the next byte.
     at: u64,
     whole: bool,
+    /// The mirror that sends it, if others have the rest, and who is to hear of its failures.
+    mirror: Option<(String, Client)>,
 }
 
 /// Counts the attempts at one part.
 #[derive(Default)]
-pub(crate) struct PartAttempts(Attempts);
+pub(crate) struct PartAttempts {
+    attempts: Attempts,
+    /// How often a mirror broke off, and another server was there to go on.
+    passed_on: u32,
+}
 
 impl Client {
     /// Asks once for a blob, or for a range of it.
@@ -50,8 +57,29 @@ impl Client {
         blob: &Descriptor,
         range: Option<&Range<u64>>,
     ) -> Result<Answered<Part>, Error> {
+        match self.sources(&repository.registry) {
+            Some(sources) => {
+                blob.refuse_foreign()?;
+                Box::pin(self.part_from_any(&sources, repository, blob, range)).await
+            }
+            None => {
+                let target = Target::origin(&self.transport);
+                self.part_from(&target, repository, blob, range).await
+            }
+        }
+    }
+
+    /// Asks one server once for a blob, or for a range of it.
+    pub(super) async fn part_from(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        blob: &Descriptor,
+        range: Option<&Range<u64>>,
+    ) -> Result<Answered<Part>, Error> {
         blob.refuse_foreign()?;
         let mut call = self.call(
+            target,
             Method::GET,
             repository,
             &format!("blobs/{}", blob.digest),
@@ -62,13 +90,14 @@ impl Client {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
         });
-        let answer = match self.transport.attempt(&call).await {
+        let mut answer = match Box::pin(target.transport.attempt(&call)).await {
             // Some answer a range so that they don't answer without.
             Err(error) if range.is_some() && is_about_the_range(&error) => {
                 return Ok(Answered::NoRanges);
             }
             answer => answer?,
         };
+        target.mind_silence(&mut answer);
         refuse_encoding(&answer)?;
         let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
         let covers = match (range, partial) {
@@ -95,6 +124,10 @@ impl Client {
             at: covers.start,
             covers,
             whole: !partial,
+            mirror: target
+                .mirror()
+                .filter(|_| target.has_others)
+                .map(|mirror| (mirror.name(), self.clone())),
             answer,
         }))
     }
@@ -105,9 +138,17 @@ impl Client {
         attempts: &mut PartAttempts,
         error: Error,
     ) -> Result<(), Error> {
-        self.transport.pause(&mut attempts.0, error).await
+        // Others have the rest: nothing is won by waiting.
+        if error.mirror().is_some() && attempts.passed_on < MOST_PASSED_ON {
+            attempts.passed_on += 1;
+            return Ok(());
+        }
+        self.transport.pause(&mut attempts.attempts, error).await
     }
 }
+
+/// How often in a row a mirror may break off before there is a pause.
+const MOST_PASSED_ON: u32 = 4;
 
 impl Part {
     /// Returns the offsets of the bytes that come.
@@ -131,6 +172,17 @@ impl Part {
     ///
     /// The transfer broke off, or the whole is longer than the descriptor says.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let next = self.next().await;
+        next.map_err(|error| match &self.mirror {
+            Some((name, client)) => {
+                client.mirror_broke_off(name, self.digest, &error);
+                error.of_mirror(name)
+            }
+            None => error,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         // The end of the whole is waited for: only so more bytes than there should be are noticed.
         if self.at == self.covers.end && !self.whole {
             return Ok(None);

@@ -17,6 +17,7 @@ pub mod interpolate;
 pub mod login;
 pub mod map;
 pub mod mask;
+pub mod mirror;
 mod misshapen;
 pub mod model;
 mod names;

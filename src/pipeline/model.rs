@@ -14,6 +14,7 @@ pub use super::login::{
     SecretSource, SourceFile,
 };
 use super::map::{Map, OneOrMany};
+use super::mirror::{Fallback, Mirror, MirrorFiles};
 use super::record::record;
 use super::scalar::{Attempts, Count, InputType, Pattern, Platform};
 use super::signer::RootSource;
@@ -48,6 +49,8 @@ record! {
         net: Net = Net::default(),
         /// How registries are reached, by host as it stands in references.
         registries: Map<RegistryHost, Registry> = Map::default(),
+        /// Where the mirrors stand of registries that have none in the document: configuration of another tool.
+        registries_from: Option<MirrorFiles>,
         /// The images, by the names that steps use for them.
         images: Map<Name, Image> = Map::default(),
         /// Who must have signed which images.
@@ -193,8 +196,12 @@ record! {
         client_cert: Option<Spanned<PathBuf>>,
         /// A PEM file with the key of that certificate, not encrypted; without it the key is in the same file.
         client_key: Option<Spanned<PathBuf>>,
+        /// Who else has what it has, in the order in which they are asked: for content, by digest.
+        mirrors: Option<Vec<Mirror>>,
+        /// Whether it may be asked itself beside its mirrors.
+        fallback: Option<Spanned<Fallback>>,
     }
-    later = ["mirrors", "fallback"];
+    later = [];
     check = validate::registry;
 }
 

@@ -10,7 +10,7 @@ use super::model::{Document, Input, Registry, Step, Trust};
 use super::scalar::InputType;
 use super::source::Spanned;
 use super::tree::Node;
-use super::{PlaygroundNames, inputs};
+use super::{PlaygroundNames, inputs, mirror};
 use crate::step::Verb;
 
 /// Checks a whole document.
@@ -37,7 +37,8 @@ pub fn document(document: &Document, node: &Node, context: &mut Context<'_>) {
 }
 
 /// Checks how a registry is reached.
-pub fn registry(registry: &Registry, _: &Node, context: &mut Context<'_>) {
+pub fn registry(registry: &Registry, node: &Node, context: &mut Context<'_>) {
+    mirror::check_registry(registry, node, context);
     if let (None, Some(key)) = (&registry.client_cert, &registry.client_key) {
         let alone = context
             .error(Kind::MissingKey, key.span, "a key without its certificate")

@@ -376,7 +376,10 @@ impl<S: Source> Driver<S> {
         let cache::ErrorKind::DigestMismatch { expected, found } = *error.kind() else {
             return state.finish(id, Err(error.into()));
         };
-        if job.pieced && !job.anew {
+        let again = job.pieced && !job.anew
+            // A mirror that sent them is not asked again.
+            || self.shared.source.distrust(&job.repository, expected, found);
+        if again {
             // An earlier process, a crash or a host that lies about ranges: the whole in one answer
             // tells which.
             if let Err(error) = partial.restart() {

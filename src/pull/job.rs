@@ -70,6 +70,7 @@ impl State {
             digest: job.blob.digest,
             size: job.blob.size,
             host: job.host(),
+            sent: job.hosts.clone(),
             took: job.began.elapsed(),
         };
         for waiter in job.waiters {
@@ -79,6 +80,7 @@ impl State {
             });
             // One of them has fetched it, the others found it.
             fetched.host = None;
+            fetched.sent.clear();
             // Nobody listens any more: then nobody needs to know.
             let _ = waiter.done.send(result);
         }

@@ -16,6 +16,7 @@ mod source;
 mod tests;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl Puller {
             blobs: Vec::new(),
             fetched: 0,
             cached: 0,
+            served: BTreeMap::new(),
         };
         self.check_space(resolved)?;
         let group = self.engine.group();
@@ -91,6 +93,7 @@ impl Puller {
                         digest: blob.digest,
                         size: blob.size,
                         host: None,
+                        sent: BTreeMap::new(),
                         took: Duration::ZERO,
                     };
                     on_progress(Progress::Finished(fetched.clone()));
@@ -194,6 +197,8 @@ pub struct Fetched {
     pub size: u64,
     /// The host that sent most of it, or nothing if it was there before or another process fetched it.
     pub host: Option<String>,
+    /// Bytes of it by the host that sent them, those counted that had to be thrown away.
+    pub sent: BTreeMap<String, u64>,
     /// How long it took.
     pub took: Duration,
 }
@@ -207,6 +212,8 @@ pub struct Preloaded {
     pub fetched: u64,
     /// Bytes of blobs that were in the cache before.
     pub cached: u64,
+    /// Bytes of blobs by the host that sent them.
+    pub served: BTreeMap<String, u64>,
 }
 
 impl Preloaded {
@@ -216,6 +223,10 @@ impl Preloaded {
             None => &mut self.cached,
         };
         *sum = sum.saturating_add(blob.size);
+        for (host, bytes) in &blob.sent {
+            let sum = self.served.entry(host.clone()).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
         self.blobs.push(blob);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::oci::{Answered, Client, Descriptor, Error, Part, PartAttempts, Repository};
+use crate::oci::{Answered, Client, Descriptor, Digest, Error, Part, PartAttempts, Repository};
 
 /// Something that can be asked for blobs and for parts of them.
 pub(super) trait Source: Clone + Send + Sync + 'static {
@@ -28,6 +28,12 @@ pub(super) trait Source: Clone + Send + Sync + 'static {
         attempts: &mut Self::Attempts,
         error: Error,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Hears that the bytes of a blob are wrong; says whether others can be asked for it instead.
+    fn distrust(&self, repository: &Repository, blob: Digest, found: Digest) -> bool {
+        let _ = (repository, blob, found);
+        false
+    }
 }
 
 /// Bytes that arrive; dropping it stops the transfer.
@@ -64,6 +70,10 @@ impl Source for Client {
         error: Error,
     ) -> impl Future<Output = Result<(), Error>> + Send {
         Client::pause(self, attempts, error)
+    }
+
+    fn distrust(&self, repository: &Repository, blob: Digest, found: Digest) -> bool {
+        Client::distrust(self, repository, blob, found)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happens in a run, as one type that every renderer reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +116,9 @@ pub enum Detail {
         fetched: u64,
         /// Bytes that were in the cache before.
         cached: u64,
+        /// Bytes by the host that sent them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        served: BTreeMap<String, u64>,
         /// How long it took.
         #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]

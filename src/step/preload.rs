@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::time::Instant;
 
-use super::registry;
+use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::plan::Cost;
 use crate::engine::task::{Action, Rehearsal};
@@ -61,7 +61,7 @@ impl Action for Preload {
     fn grants(&self, grants: &mut Grants, context: &Context) {
         for image in &self.images {
             if let Some(reference) = context.world.images.reference(image.as_str()) {
-                registry(&reference.repository.registry, "preload", grants, context);
+                sources(&reference.repository.registry, "preload", grants, context);
             }
         }
         grants.write(context.world.cache.root().display().to_string(), "cache");
@@ -125,6 +125,7 @@ async fn preload(name: &str, puller: &Puller, context: &Context) -> Result<(), F
         digest: image.digest,
         fetched: done.fetched,
         cached: done.cached,
+        served: done.served,
         took: began.elapsed(),
     });
     Ok(())
@@ -151,9 +152,17 @@ async fn forecast(name: &str, context: &Context) -> Result<Rehearsal, Failure> {
     );
     let mut rehearsal = Rehearsal::said(line);
     let requests = missing.len() as u64;
-    let place = world
-        .registries
-        .endpoint(&image.reference.repository.registry);
+    let registry = &image.reference.repository.registry;
+    let mut first = registry.clone();
+    if let Some(sources) = world.registries.sources(registry) {
+        if let Some(mirror) = sources.mirrors.first() {
+            first = mirror.name();
+        }
+        rehearsal
+            .lines
+            .push(format!("{name}: asks {}", sources.in_words(registry)));
+    }
+    let place = world.registries.endpoint(&first);
     let (host, port) = place.map_err(|error| failed(name, &error.into()))?;
     rehearsal.expects(format!("{host}:{port}"), Cost { requests, bytes });
     Ok(rehearsal)

@@ -3,7 +3,7 @@
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, TryFutureExt};
 
-use super::registry;
+use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;
@@ -45,7 +45,7 @@ impl Action for Verify {
     fn grants(&self, grants: &mut Grants, context: &Context) {
         for image in &self.images {
             if let Some(reference) = context.world.images.reference(image.as_str()) {
-                registry(&reference.repository.registry, "verify", grants, context);
+                sources(&reference.repository.registry, "verify", grants, context);
             }
         }
     }

@@ -21,6 +21,7 @@ mod formats;
 mod gate;
 mod gitlab;
 mod harness;
+mod mirrors;
 mod notify;
 mod peers;
 mod plan;

@@ -1,5 +1,6 @@
 //! Nothing foreign in any event, failure or finding becomes a command that was not meant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ impl Texts {
                 digest,
                 fetched: 1,
                 cached: 0,
+                served: BTreeMap::new(),
                 took,
             },
             Detail::ImageVerified {

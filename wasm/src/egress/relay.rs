@@ -407,6 +407,7 @@ mod tests {
             host: "a.example".to_owned(),
             port: 80,
             tls: false,
+            forwarding: None,
         };
         for sent in [
             &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
