@@ -10,6 +10,7 @@
 //! | [`cache`] | a content-addressed OCI image layout | know where bytes come from |
 //! | [`cli`] | command line, environment, printer | decide what a report does not show |
 //! | [`clock`] | the wall clock, passed in | be asked by a gate |
+//! | [`destination`] | from the cache to layouts, archives, engines and registries | know document or terminal |
 //! | [`engine`] | order, deadlines, cancellation, lock file, plan | speak a protocol |
 //! | [`failure`] | what went wrong, as data | hold a secret |
 //! | [`gate`] | samples into a verdict, pure | do input or output |
@@ -32,6 +33,7 @@
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod destination;
 pub mod engine;
 pub mod failure;
 pub mod gate;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::sandbox_args::SandboxArgs;
+use crate::step::destination::Destination;
 
 /// Takes a container image from a healthy registry to live, and proves that it is the digest that was verified.
 #[derive(Debug, Parser)]
@@ -224,6 +225,9 @@ pub struct PullArgs {
     /// The platform to choose of an index [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    /// Where they go besides the cache: docker-archive:FILE, oci-archive:FILE, oci-layout:DIR.
+    #[arg(long, value_name = "DESTINATION", value_parser = Destination::parse)]
+    pub to: Vec<Destination>,
     /// Trust these certificate authorities too (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
