@@ -24,6 +24,7 @@
 //! | [`pull`] | from registries into the cache, over many connections | know document or terminal |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
 //! | [`sandbox`] | what a component can do, and what a policy takes away | touch anything |
+//! | [`serve`] | the cache as a read-only registry on loopback | write, be reached from elsewhere |
 //! | [`state`] | what outlives a process: the journal of a run | know the document, run a step |
 //! | [`step`] | one file a verb | speak a protocol |
 //! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
@@ -47,6 +48,7 @@ pub mod probe;
 pub mod pull;
 pub mod report;
 pub mod sandbox;
+pub mod serve;
 pub mod state;
 pub mod step;
 pub mod trust;
