@@ -19,6 +19,7 @@
 //! | [`oci`] | references, manifests, credentials, one transport | know document or terminal |
 //! | [`outcome`] | exit codes and their precedence | change the meaning of a number |
 //! | [`pipeline`] | the document: tree, templates, types, schema, masks | know the network |
+//! | [`platform`] | clients for what others run: engines | know document or terminal |
 //! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
 //! | [`probe`] | one question, asked once | judge what the answer means |
 //! | [`pull`] | from registries into the cache, over many connections | know document or terminal |
@@ -43,6 +44,7 @@ pub mod notice;
 pub mod oci;
 pub mod outcome;
 pub mod pipeline;
+pub mod platform;
 pub mod playground;
 pub mod probe;
 pub mod pull;

@@ -25,6 +25,18 @@ pub async fn export(
     session: &Session,
 ) -> Result<ExitCode, Failure> {
     let cache = view_cache(arguments.place.cache.clone(), &session.environment)?;
+    for destination in &arguments.to {
+        if !matches!(
+            destination,
+            Destination::Place(
+                Place::DockerArchive(_) | Place::OciArchive(_) | Place::OciLayout(_)
+            )
+        ) {
+            let message = format!("the cache is not exported to {destination}");
+            return Err(Failure::new(ExitCode::Usage, message)
+                .hinted("name a file or a folder; `shipgate pull --to` sends images elsewhere"));
+        }
+    }
     let wanted = match &arguments.platform {
         None => Wanted::All,
         Some(platform) => Wanted::Platform(platform.clone()),
@@ -83,8 +95,13 @@ pub async fn serve(
     for entry in entries {
         if let Ok(reference) = entry.reference.parse::<Reference>() {
             let name = served_name(&reference.repository);
-            let tag = reference.tag.map(|tag| format!(":{tag}")).unwrap_or_default();
-            session.printer.note(&format!("{address}/{name}{tag}@{}", entry.digest));
+            let tag = reference
+                .tag
+                .map(|tag| format!(":{tag}"))
+                .unwrap_or_default();
+            session
+                .printer
+                .note(&format!("{address}/{name}{tag}@{}", entry.digest));
         }
     }
     session.cancel.reached(Urgency::Cancel).await;
@@ -102,10 +119,16 @@ fn chosen(cache: &Cache, names: &[String]) -> Result<Vec<Entry>, Failure> {
     }
     let mut chosen: Vec<Entry> = Vec::new();
     for name in names {
-        let found = entries.iter().find(|entry| is_called(entry, name)).ok_or_else(|| {
-            Failure::new(ExitCode::Usage, format!("no image in the cache is called {name}"))
+        let found = entries
+            .iter()
+            .find(|entry| is_called(entry, name))
+            .ok_or_else(|| {
+                Failure::new(
+                    ExitCode::Usage,
+                    format!("no image in the cache is called {name}"),
+                )
                 .hinted("`shipgate cache ls` lists what there is")
-        })?;
+            })?;
         if !chosen.contains(found) {
             chosen.push(found.clone());
         }
@@ -115,7 +138,9 @@ fn chosen(cache: &Cache, names: &[String]) -> Result<Vec<Entry>, Failure> {
 
 /// Compares a name with an entry's: as it is written, spelled out, or by digest.
 fn is_called(entry: &Entry, name: &str) -> bool {
-    let spelled = name.parse::<Reference>().map(|reference| reference.to_string());
+    let spelled = name
+        .parse::<Reference>()
+        .map(|reference| reference.to_string());
     entry.reference == name
         || spelled.is_ok_and(|spelled| entry.reference == spelled)
         || entry.digest.to_string() == name
@@ -123,7 +148,13 @@ fn is_called(entry: &Entry, name: &str) -> bool {
 
 async fn write(cache: &Cache, images: &[Image], place: &Place) -> Result<(), destination::Error> {
     match place {
-        Place::DockerArchive(path) => archive::docker(cache, images).await?.write(cache, path).await,
+        Place::Containerd(_) | Place::Docker(_) => Ok(()),
+        Place::DockerArchive(path) => {
+            archive::docker(cache, images)
+                .await?
+                .write(cache, path)
+                .await
+        }
         Place::OciArchive(path) => archive::oci(images).write(cache, path).await,
         Place::OciLayout(path) => layout::write(cache, images, path).await,
     }
@@ -150,7 +181,12 @@ fn say(
             });
             session.json(&line, false)?;
         } else {
-            text += &format!("{to}  {}  {}  {}\n", image.name(), image.top.digest, words::size(bytes));
+            text += &format!(
+                "{to}  {}  {}  {}\n",
+                image.name(),
+                image.top.digest,
+                words::size(bytes)
+            );
         }
     }
     session.data(&text)
@@ -158,9 +194,8 @@ fn say(
 
 fn failed(error: &destination::Error) -> Failure {
     let exit = match error.kind() {
-        destination::ErrorKind::Conflict { .. } | destination::ErrorKind::SeveralPlatforms { .. } => {
-            ExitCode::Usage
-        }
+        destination::ErrorKind::Conflict { .. }
+        | destination::ErrorKind::SeveralPlatforms { .. } => ExitCode::Usage,
         _ => ExitCode::Unexpected,
     };
     Failure::explained(exit, "the images can't be written", error)

@@ -162,7 +162,10 @@ pub fn familiar(name: &str) -> String {
 
 /// Refuses two images of the same name.
 pub(super) fn claim(names: &mut BTreeMap<String, Digest>, image: &Image) -> Result<(), Error> {
-    let digest = image.platforms().next().map_or(image.top.digest, |part| part.manifest.digest);
+    let digest = image
+        .platforms()
+        .next()
+        .map_or(image.top.digest, |part| part.manifest.digest);
     let name = image.name();
     match names.insert(name.clone(), digest) {
         Some(first) if first != digest => Err(ErrorKind::Conflict {

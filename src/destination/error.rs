@@ -7,6 +7,8 @@ use crate::cache;
 use crate::failure::{Explain, Fact};
 use crate::oci::manifest::ManifestError;
 use crate::oci::{self, Digest};
+use crate::platform::{containerd, docker};
+use crate::serve;
 
 /// An image that did not get where it was to go.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,24 @@ impl From<cache::Error> for Error {
     }
 }
 
+impl From<containerd::Error> for Error {
+    fn from(error: containerd::Error) -> Self {
+        ErrorKind::Containerd(error).into()
+    }
+}
+
+impl From<docker::Error> for Error {
+    fn from(error: docker::Error) -> Self {
+        ErrorKind::Engine(error).into()
+    }
+}
+
+impl From<serve::StartError> for Error {
+    fn from(error: serve::StartError) -> Self {
+        ErrorKind::Serve(error).into()
+    }
+}
+
 impl From<oci::Error> for Error {
     fn from(error: oci::Error) -> Self {
         ErrorKind::Registry(error).into()
@@ -86,6 +106,12 @@ pub enum ErrorKind {
         /// The digest of the other.
         second: Digest,
     },
+    /// containerd's client.
+    #[error(transparent)]
+    Containerd(containerd::Error),
+    /// Docker Engine.
+    #[error(transparent)]
+    Engine(docker::Error),
     /// The disk is full.
     #[error("no space left for {}", path.display())]
     Full {
@@ -126,6 +152,9 @@ pub enum ErrorKind {
         /// Why.
         source: ManifestError,
     },
+    /// The system has no randomness for a name that nobody guesses.
+    #[error("the system has no randomness")]
+    NoRandomness,
     /// The folder holds something else, and nothing is written among strange files.
     #[error("{} is no OCI layout: {reason}", path.display())]
     NotALayout {
@@ -134,9 +163,18 @@ pub enum ErrorKind {
         /// Why not.
         reason: String,
     },
+    /// An engine said that it took an image, and does not have it.
+    #[error("the engine took {image}, and does not have it")]
+    NotThere {
+        /// What was asked for.
+        image: String,
+    },
     /// The registry, or the way to it.
     #[error(transparent)]
     Registry(oci::Error),
+    /// The cache can't be offered to the engine.
+    #[error(transparent)]
+    Serve(serve::StartError),
     /// Formats that hold one image a name were to hold several.
     #[error("{reference} is in the cache for {}, and one is needed", platforms.join(" and "))]
     SeveralPlatforms {
@@ -151,7 +189,14 @@ impl Explain for Error {
     fn hint(&self) -> Option<String> {
         Some(match self.kind() {
             ErrorKind::Cache(error) => return error.hint(),
+            ErrorKind::Containerd(error) => return error.hint(),
+            ErrorKind::Engine(error) => return error.hint(),
             ErrorKind::Registry(error) => return error.hint(),
+            ErrorKind::Serve(error) => return error.hint(),
+            ErrorKind::NoRandomness => return None,
+            ErrorKind::NotThere { .. } => {
+                "look into the engine's log; another program may be removing images".into()
+            }
             ErrorKind::Artifact { .. } => {
                 "send it to `oci-layout`, `oci-archive` or a registry, which hold artifacts".into()
             }
@@ -177,7 +222,12 @@ impl Explain for Error {
     fn facts(&self) -> Vec<Fact> {
         match self.kind() {
             ErrorKind::Cache(error) => error.facts(),
+            ErrorKind::Containerd(error) => error.facts(),
+            ErrorKind::Engine(error) => error.facts(),
             ErrorKind::Registry(error) => error.facts(),
+            ErrorKind::Serve(error) => error.facts(),
+            ErrorKind::NoRandomness => Vec::new(),
+            ErrorKind::NotThere { image } => vec![Fact::new("image", image)],
             ErrorKind::Artifact { reference, config } => vec![
                 Fact::new("reference", reference),
                 Fact::new("config", config),

@@ -86,7 +86,10 @@ impl Inflated {
                 broken(&self.digest, "it gave more bytes than when it was measured")
             })?;
             if count == 0 && *left > 0 {
-                return Err(broken(&self.digest, "it gave fewer bytes than when it was measured"));
+                return Err(broken(
+                    &self.digest,
+                    "it gave fewer bytes than when it was measured",
+                ));
             }
         }
         Ok((count > 0).then(|| piece.into()))
@@ -97,11 +100,7 @@ impl Inflated {
     /// # Errors
     ///
     /// It is not, or the bytes are no Zstandard.
-    pub async fn measure(
-        cache: &Cache,
-        digest: &Digest,
-        expected: &Digest,
-    ) -> Result<u64, Error> {
+    pub async fn measure(cache: &Cache, digest: &Digest, expected: &Digest) -> Result<u64, Error> {
         let mut layer = Self::open(cache, digest, None)?;
         let mut hasher = Hasher::new();
         let mut size = 0;
@@ -109,7 +108,10 @@ impl Inflated {
             hasher.update(&piece);
             size += piece.len() as u64;
             if size > LARGEST {
-                return Err(broken(digest, "it is more than 1 TiB without its compression"));
+                return Err(broken(
+                    digest,
+                    "it is more than 1 TiB without its compression",
+                ));
             }
             tokio::task::yield_now().await;
         }

@@ -210,18 +210,22 @@ fn check(folder: &Path) -> Result<(), Error> {
 /// Puts a blob of the cache into a folder, unless it is there.
 async fn place(cache: &Cache, digest: &Digest, size: u64, folder: &Path) -> Result<(), Error> {
     let to = folder.join(digest.hex());
-    let there = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == size);
+    let there = |path: &PathBuf| {
+        fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == size)
+    };
     if there(&to) {
         return Ok(());
     }
     let (blob, found) = cache.open_blob(digest)?;
     if found != size {
-        return Err(crate::cache::Error::from(crate::cache::ErrorKind::SizeMismatch {
-            digest: *digest,
-            expected: size,
-            found,
-        })
-        .into());
+        return Err(
+            crate::cache::Error::from(crate::cache::ErrorKind::SizeMismatch {
+                digest: *digest,
+                expected: size,
+                found,
+            })
+            .into(),
+        );
     }
     let temporary = Temporary::name(&to);
     // Another file system, one without links, or too many of them: all are answered by a copy.

@@ -4,6 +4,7 @@
 //! for instance, is its caller's to mind.
 
 pub mod archive;
+pub mod engine;
 mod error;
 mod image;
 mod inflate;

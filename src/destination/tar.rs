@@ -214,9 +214,8 @@ impl Reading {
                 let part = (*left).min(READ);
                 let mut piece = Vec::with_capacity(part as usize);
                 let read = (&mut *file).take(part).read_to_end(&mut piece);
-                let read = read.map_err(|error| {
-                    Error::io("read", Path::new(&digest.to_string()), error)
-                })?;
+                let read =
+                    read.map_err(|error| Error::io("read", Path::new(&digest.to_string()), error))?;
                 if read as u64 != part {
                     return Err(changed(digest));
                 }

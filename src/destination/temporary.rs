@@ -18,7 +18,10 @@ pub(super) struct Temporary {
 impl Temporary {
     /// Makes a new file beside the one that it will take the place of. Folders above are made.
     pub(super) fn beside(path: &Path) -> Result<(File, Self), Error> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             fs::create_dir_all(folder)
                 .map_err(|error| Error::io("make the folder", folder, error))?;
         }

@@ -57,6 +57,8 @@ pub struct World {
     pub cache: Cache,
     /// The document's images, each resolved at most once.
     pub images: Images,
+    /// Where Docker Engine listens by the environment's word (`DOCKER_HOST`), if it has one.
+    pub docker_host: Option<String>,
     /// Who must have signed what; without it nothing can be verified.
     pub policy: Option<Policy>,
     /// What the steps so far have found.

@@ -63,7 +63,13 @@ impl Shelf {
     }
 
     fn blob(&self, digest: &Digest, head: &Parts) -> Result<Reply, cache::Error> {
-        let unknown = || Reply::error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the cache does not have it");
+        let unknown = || {
+            Reply::error(
+                StatusCode::NOT_FOUND,
+                "BLOB_UNKNOWN",
+                "the cache does not have it",
+            )
+        };
         if !self.shows(digest) {
             return Ok(unknown());
         }
@@ -71,27 +77,50 @@ impl Shelf {
             Err(error) if is_missing(&error) => return Ok(unknown()),
             opened => opened?,
         };
-        let asked = head.headers.get(RANGE).and_then(|value| value.to_str().ok());
+        let asked = head
+            .headers
+            .get(RANGE)
+            .and_then(|value| value.to_str().ok());
         // What a range means for a request without a body is not defined.
         let asked = asked.filter(|_| head.method == Method::GET);
         let reply = match asked.and_then(|text| range(text, size)) {
             None => Reply::file(file, size),
-            Some(None) => Reply::error(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", "it is shorter")
-                .header(CONTENT_RANGE, format!("bytes */{size}")),
+            Some(None) => Reply::error(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "SIZE_INVALID",
+                "it is shorter",
+            )
+            .header(CONTENT_RANGE, format!("bytes */{size}")),
             Some(Some((first, count))) => {
                 if file.seek(SeekFrom::Start(first)).is_err() {
                     return Ok(unknown());
                 }
                 Reply::file(file, count)
                     .status(StatusCode::PARTIAL_CONTENT)
-                    .header(CONTENT_RANGE, format!("bytes {first}-{}/{size}", first + count - 1))
+                    .header(
+                        CONTENT_RANGE,
+                        format!("bytes {first}-{}/{size}", first + count - 1),
+                    )
             }
         };
-        Ok(reply.header(ACCEPT_RANGES, "bytes").header(DIGEST, digest.to_string()))
+        Ok(reply
+            .header(ACCEPT_RANGES, "bytes")
+            .header(DIGEST, digest.to_string()))
     }
 
-    fn manifest(&self, name: &str, selector: &Selector, head: &Parts) -> Result<Reply, cache::Error> {
-        let unknown = |message| Ok(Reply::error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message));
+    fn manifest(
+        &self,
+        name: &str,
+        selector: &Selector,
+        head: &Parts,
+    ) -> Result<Reply, cache::Error> {
+        let unknown = |message| {
+            Ok(Reply::error(
+                StatusCode::NOT_FOUND,
+                "MANIFEST_UNKNOWN",
+                message,
+            ))
+        };
         let digest = match selector {
             Selector::Digest(digest) => Some(*digest),
             Selector::Tag(tag) => self.tagged(name, tag, head)?,
@@ -143,7 +172,10 @@ impl Shelf {
                 continue;
             };
             let about = image.subject.as_ref().map(|subject| subject.digest);
-            let artifact_type = image.artifact_type.as_ref().unwrap_or(&image.config.media_type);
+            let artifact_type = image
+                .artifact_type
+                .as_ref()
+                .unwrap_or(&image.config.media_type);
             if about != Some(*digest) || kind.as_ref().is_some_and(|kind| kind != artifact_type) {
                 continue;
             }
@@ -215,7 +247,9 @@ fn namespace(head: &Parts) -> Option<String> {
 fn parameter(head: &Parts, name: &str) -> Option<String> {
     let query = head.uri.query().unwrap_or_default();
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    pairs
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Says whether a request was meant for this machine.
@@ -227,5 +261,8 @@ fn is_local(head: &Parts) -> bool {
         Some(inner) => inner.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -82,7 +82,8 @@ impl Explain for StartError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotLoopback { .. } => {
-                "the cache is served to this machine alone: name 127.0.0.1 or [::1] and a port".into()
+                "the cache is served to this machine alone: name 127.0.0.1 or [::1] and a port"
+                    .into()
             }
             Self::Listen { .. } => "name another port, or 0 for any that is free".into(),
         })

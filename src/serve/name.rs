@@ -49,8 +49,14 @@ mod tests {
         let repository = |text: &str| text.parse::<Reference>().unwrap().repository;
         let local = repository("127.0.0.1:5000/acme/web");
         assert_eq!(served_name(&local), "127.0.0.1_5000/acme/web");
-        assert_eq!(fit(&local, "127.0.0.1_5000/acme/web", None), Some(Fit::Whole));
-        assert_eq!(fit(&local, "acme/web", Some("127.0.0.1:5000")), Some(Fit::Whole));
+        assert_eq!(
+            fit(&local, "127.0.0.1_5000/acme/web", None),
+            Some(Fit::Whole)
+        );
+        assert_eq!(
+            fit(&local, "acme/web", Some("127.0.0.1:5000")),
+            Some(Fit::Whole)
+        );
         assert_eq!(fit(&local, "acme/web", Some("ghcr.io")), None);
         assert_eq!(fit(&local, "acme/web", None), Some(Fit::Path));
         assert_eq!(fit(&local, "acme", None), None);

@@ -27,7 +27,13 @@ impl Route {
     /// Reads a path below the prefix, if there is one. Names of repositories hold slashes themselves, so that
     /// the end of a path tells what it is.
     pub(super) fn parse(path: &str, prefix: Option<&str>) -> Result<Self, Reply> {
-        let nothing = || Reply::error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "there is nothing here");
+        let nothing = || {
+            Reply::error(
+                StatusCode::NOT_FOUND,
+                "NAME_UNKNOWN",
+                "there is nothing here",
+            )
+        };
         let rest = path.strip_prefix("/v2").ok_or_else(nothing)?;
         if rest.is_empty() || rest == "/" {
             return Ok(Self::Base);
@@ -61,7 +67,11 @@ impl Route {
                     Selector::Tag(last.to_owned())
                 } else {
                     let message = "it is no tag";
-                    return Err(Reply::error(StatusCode::BAD_REQUEST, "TAG_INVALID", message));
+                    return Err(Reply::error(
+                        StatusCode::BAD_REQUEST,
+                        "TAG_INVALID",
+                        message,
+                    ));
                 };
                 Ok(Self::Manifest {
                     name: name.to_owned(),
@@ -87,7 +97,11 @@ pub(super) fn range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
         return Some((count > 0).then_some((size - count, count)));
     }
     let first = number(first)?;
-    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    let last = if last.is_empty() {
+        u64::MAX
+    } else {
+        number(last)?
+    };
     if last < first {
         return None;
     }
@@ -112,7 +126,14 @@ mod tests {
         assert_eq!(range("bytes=-0", 10), Some(None));
         assert_eq!(range("bytes=0-", 0), Some(None));
         assert_eq!(range("bytes=99999999999999999999-", 10), Some(None));
-        for odd in ["bytes=5-3", "bytes=0-1,3-4", "items=0-1", "bytes=-", "bytes=+1-2", ""] {
+        for odd in [
+            "bytes=5-3",
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=-",
+            "bytes=+1-2",
+            "",
+        ] {
             assert_eq!(range(odd, 10), None, "{odd}");
         }
     }
@@ -123,9 +144,20 @@ mod tests {
         let good = format!("/v2/a/b/blobs/{digest}");
         assert_eq!(Route::parse(&good, None).ok(), Some(Route::Blob { digest }));
         let below = format!("/v2/key/a/blobs/{digest}");
-        assert_eq!(Route::parse(&below, Some("key")).ok(), Some(Route::Blob { digest }));
+        assert_eq!(
+            Route::parse(&below, Some("key")).ok(),
+            Some(Route::Blob { digest })
+        );
         assert!(Route::parse(&good, Some("key")).is_err());
-        for odd in ["/", "/v1/", "/v2x", "/v2/a", "/v2/a/blobs/sha256:xyz", "/v2/a/manifests/..", "/v2/_catalog"] {
+        for odd in [
+            "/",
+            "/v1/",
+            "/v2x",
+            "/v2/a",
+            "/v2/a/blobs/sha256:xyz",
+            "/v2/a/manifests/..",
+            "/v2/_catalog",
+        ] {
             assert!(Route::parse(odd, None).is_err(), "{odd}");
         }
     }

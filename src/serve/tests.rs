@@ -15,8 +15,16 @@ fn put(cache: &Cache, kind: &str, bytes: &[u8]) -> Descriptor {
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 async fn image(cache: &Cache, name: &str, subject: Option<&Descriptor>) -> Descriptor {
-    let config = put(cache, "application/vnd.oci.image.config.v1+json", name.as_bytes());
-    let layer = put(cache, "application/vnd.oci.image.layer.v1.tar+gzip", &[7; 1000]);
+    let config = put(
+        cache,
+        "application/vnd.oci.image.config.v1+json",
+        name.as_bytes(),
+    );
+    let layer = put(
+        cache,
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        &[7; 1000],
+    );
     let mut manifest = json!({
         "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [layer],
     });
@@ -41,7 +49,9 @@ async fn ask(server: &CacheServer, method: &str, path: &str, headers: &[(&str, &
         system_roots: false,
         ..net::Config::default()
     });
-    let url = format!("http://{}{path}", server.address()).parse().unwrap();
+    let url = format!("http://{}{path}", server.address())
+        .parse()
+        .unwrap();
     let mut request = net::Request::new(method.parse().unwrap(), url);
     for (name, value) in headers {
         request = request.header(name.parse().unwrap(), value.parse().unwrap());
@@ -76,9 +86,15 @@ async fn manifests_blobs_ranges_tags_and_referrers() {
         for method in ["GET", "HEAD"] {
             let reply = ask(&server, method, &path, &[]).await;
             assert_eq!(reply.status, 200, "{method} {path}");
-            assert_eq!(reply.headers["docker-content-digest"], web.digest.to_string().as_str());
+            assert_eq!(
+                reply.headers["docker-content-digest"],
+                web.digest.to_string().as_str()
+            );
             assert_eq!(reply.headers["content-type"], IMAGE);
-            assert_eq!(reply.headers["content-length"], web.size.to_string().as_str());
+            assert_eq!(
+                reply.headers["content-length"],
+                web.size.to_string().as_str()
+            );
             assert_eq!(reply.body.is_empty(), method == "HEAD");
         }
     }
@@ -93,7 +109,10 @@ async fn manifests_blobs_ranges_tags_and_referrers() {
     let tags = ask(&server, "GET", "/v2/acme/web/tags/list", &[]).await;
     let tags: Value = serde_json::from_slice(&tags.body).unwrap();
     assert_eq!(tags["tags"], json!(["sig", "v1"]));
-    let path = format!("/v2/acme/web/referrers/{}?artifactType=x/signature", web.digest);
+    let path = format!(
+        "/v2/acme/web/referrers/{}?artifactType=x/signature",
+        web.digest
+    );
     let referrers = ask(&server, "GET", &path, &[]).await;
     assert_eq!(referrers.headers["oci-filters-applied"], "artifactType");
     let referrers: Value = serde_json::from_slice(&referrers.body).unwrap();
@@ -109,17 +128,57 @@ async fn what_is_not_there_is_said_in_the_spec_s_words() {
     let server = start(&cache, Scope::All).await;
     let absent = Digest::of(b"absent");
     for (method, path, status, code) in [
-        ("GET", "/v2/acme/web/manifests/v2".to_owned(), 404, "MANIFEST_UNKNOWN"),
-        ("GET", format!("/v2/acme/web/manifests/{absent}"), 404, "MANIFEST_UNKNOWN"),
+        (
+            "GET",
+            "/v2/acme/web/manifests/v2".to_owned(),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        (
+            "GET",
+            format!("/v2/acme/web/manifests/{absent}"),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
         // A layer is in the cache and no manifest.
-        ("GET", format!("/v2/a/manifests/{}", Digest::of(&[7; 1000])), 404, "MANIFEST_UNKNOWN"),
-        ("GET", format!("/v2/acme/web/blobs/{absent}"), 404, "BLOB_UNKNOWN"),
-        ("GET", "/v2/acme/web/blobs/sha256:zz".to_owned(), 400, "DIGEST_INVALID"),
+        (
+            "GET",
+            format!("/v2/a/manifests/{}", Digest::of(&[7; 1000])),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        (
+            "GET",
+            format!("/v2/acme/web/blobs/{absent}"),
+            404,
+            "BLOB_UNKNOWN",
+        ),
+        (
+            "GET",
+            "/v2/acme/web/blobs/sha256:zz".to_owned(),
+            400,
+            "DIGEST_INVALID",
+        ),
         ("GET", "/v2/other/tags/list".to_owned(), 404, "NAME_UNKNOWN"),
-        ("POST", "/v2/acme/web/blobs/uploads/".to_owned(), 405, "UNSUPPORTED"),
-        ("DELETE", "/v2/acme/web/manifests/v1".to_owned(), 405, "UNSUPPORTED"),
+        (
+            "POST",
+            "/v2/acme/web/blobs/uploads/".to_owned(),
+            405,
+            "UNSUPPORTED",
+        ),
+        (
+            "DELETE",
+            "/v2/acme/web/manifests/v1".to_owned(),
+            405,
+            "UNSUPPORTED",
+        ),
         ("GET", "/".to_owned(), 404, "NAME_UNKNOWN"),
-        ("GET", "/v2/../../etc/passwd".to_owned(), 404, "NAME_UNKNOWN"),
+        (
+            "GET",
+            "/v2/../../etc/passwd".to_owned(),
+            404,
+            "NAME_UNKNOWN",
+        ),
     ] {
         let reply = ask(&server, method, &path, &[]).await;
         assert_eq!(reply.status, status, "{method} {path}");
@@ -142,11 +201,23 @@ async fn a_narrow_server_shows_what_it_was_told_and_only_below_its_key() {
     };
     let server = start(&cache, scope).await;
     let status = async |path: String| ask(&server, "GET", &path, &[]).await.status;
-    assert_eq!(status(format!("/v2/key/acme/web/manifests/{}", web.digest)).await, 200);
-    assert_eq!(status(format!("/v2/acme/web/manifests/{}", web.digest)).await, 404);
-    assert_eq!(status(format!("/v2/key/acme/other/manifests/{}", other.digest)).await, 404);
+    assert_eq!(
+        status(format!("/v2/key/acme/web/manifests/{}", web.digest)).await,
+        200
+    );
+    assert_eq!(
+        status(format!("/v2/acme/web/manifests/{}", web.digest)).await,
+        404
+    );
+    assert_eq!(
+        status(format!("/v2/key/acme/other/manifests/{}", other.digest)).await,
+        404
+    );
     assert_eq!(status("/v2/key/acme/other/tags/list".into()).await, 404);
-    assert_eq!(status(format!("/v2/key/a/blobs/{}", Digest::of(&[7; 1000]))).await, 404);
+    assert_eq!(
+        status(format!("/v2/key/a/blobs/{}", Digest::of(&[7; 1000]))).await,
+        404
+    );
 }
 
 #[tokio::test]
@@ -154,6 +225,8 @@ async fn nobody_else_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path()).unwrap();
     let everywhere = "0.0.0.0:0".parse().unwrap();
-    let refused = CacheServer::start(&cache, everywhere, Scope::All).await.unwrap_err();
+    let refused = CacheServer::start(&cache, everywhere, Scope::All)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, StartError::NotLoopback { .. }));
 }

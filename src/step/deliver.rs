@@ -6,25 +6,41 @@ use std::path::Path;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::destination::{Destination, Place};
+use super::destination::{Destination, EngineAddress, Place};
 use super::verify;
+use crate::cache::Cache;
+use crate::destination::engine::{self, Arrival, How};
 use crate::destination::{self, Image, archive, layout};
 use crate::engine::grants::Grants;
 use crate::engine::task::Rehearsal;
 use crate::engine::world::Context;
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
+use crate::platform::containerd;
+use crate::platform::docker::{self, Address, Engine};
 use crate::report::{Detail, words};
 
 /// Adds what a destination may touch.
-pub(super) fn grants(destination: &Destination, grants: &mut Grants) {
+pub(super) fn grants(destination: &Destination, grants: &mut Grants, context: &Context) {
     let Destination::Place(place) = destination else {
         return;
     };
     match place {
+        Place::Containerd(_) => grants.program(containerd::PROGRAM, place.key(), true),
+        Place::Docker(address) => {
+            if address.0.is_none() {
+                grants.variable("DOCKER_HOST", "socket of Docker Engine");
+            }
+            // An address that is none is refused when it is to be used.
+            if let Ok(address) = socket(address, context) {
+                grants.socket(address.path().display().to_string(), place.key());
+            }
+        }
         // A launcher hands folders over, and carries only small files out by itself.
         Place::DockerArchive(path) | Place::OciArchive(path) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
             grants.write(folder.display().to_string(), place.key());
         }
@@ -64,6 +80,14 @@ pub(super) async fn rehearse(
     if places.is_empty() {
         return Ok(Rehearsal::default());
     }
+    for place in &places {
+        if let Place::Docker(address) = place {
+            let to = Destination::Place((*place).clone()).to_string();
+            let reached = async { Engine::connect(socket(address, context)?).await };
+            let reached: Result<Engine, docker::Error> = reached.await;
+            reached.map_err(|error| failed(names, &to, &error.into()))?;
+        }
+    }
     let rules = try_join_all(names.iter().map(|name| verify::prove(name, context))).await?;
     let lines = places.into_iter().flat_map(|place| {
         names.iter().zip(&rules).map(move |(name, rule)| {
@@ -85,7 +109,20 @@ async fn hand_on(
 ) -> Result<(), Failure> {
     let began = Instant::now();
     let cache = &context.world.cache;
+    let to = Destination::Place(place.clone()).to_string();
+    let mut details: Vec<String> = images.iter().map(|image| detail(image, place)).collect();
     let done = match place {
+        Place::Containerd(target) => {
+            let target = containerd::Target {
+                namespace: target.namespace.clone(),
+                address: target.address.clone(),
+            };
+            import(cache, images, &target).await
+        }
+        Place::Docker(address) => {
+            let arrivals = into_docker(cache, images, address, context).await;
+            arrivals.map(|arrivals| details = arrivals)
+        }
         Place::DockerArchive(path) => match archive::docker(cache, images).await {
             Ok(archive) => archive.write(cache, path).await,
             Err(error) => Err(error),
@@ -93,18 +130,71 @@ async fn hand_on(
         Place::OciArchive(path) => archive::oci(images).write(cache, path).await,
         Place::OciLayout(path) => layout::write(cache, images, path).await,
     };
-    let to = Destination::Place(place.clone()).to_string();
     done.map_err(|error| failed(names, &to, &error))?;
-    for (name, image) in names.iter().zip(images) {
+    for ((name, image), detail) in names.iter().zip(images).zip(details) {
         context.events.emit(Detail::ImageDelivered {
             image: (*name).to_owned(),
             digest: image.top.digest,
             to: to.clone(),
-            detail: detail(image, place),
+            detail,
             took: began.elapsed(),
         });
     }
     Ok(())
+}
+
+async fn import(
+    cache: &Cache,
+    images: &[Image],
+    target: &containerd::Target,
+) -> Result<(), destination::Error> {
+    for image in images {
+        engine::containerd(cache, image, target).await?;
+    }
+    Ok(())
+}
+
+async fn into_docker(
+    cache: &Cache,
+    images: &[Image],
+    address: &EngineAddress,
+    context: &Context,
+) -> Result<Vec<String>, destination::Error> {
+    let engine = Engine::connect(socket(address, context)?).await?;
+    engine::claim(images, engine.store)?;
+    let mut details = Vec::new();
+    for image in images {
+        let arrival = engine::docker(cache, image, &engine).await?;
+        details.push(arrived(image, &arrival, &engine));
+    }
+    Ok(details)
+}
+
+fn socket(address: &EngineAddress, context: &Context) -> Result<Address, docker::Error> {
+    match (&address.0, &context.world.docker_host) {
+        (Some(address), _) => Ok(address.clone()),
+        (None, Some(address)) => Address::parse(address),
+        (None, None) => Ok(Address::default()),
+    }
+}
+
+/// Says how an image came into an engine, what it is called there, and whether its digest works as a name.
+fn arrived(image: &Image, arrival: &Arrival, engine: &Engine) -> String {
+    let name = archive::familiar(&arrival.name);
+    let how = match &arrival.how {
+        How::Known => format!("was there as {name}"),
+        How::Named => format!("was there, and got the name {name}"),
+        How::Pulled => format!("pulled from the cache as {name}"),
+        How::Loaded(reason) => format!("loaded as {name}, since {reason}"),
+    };
+    if arrival.by_digest {
+        return format!("{how}; `docker run {}` needs no network", image.pinned());
+    }
+    let version = &engine.version;
+    format!(
+        "{how}; not by its digest: the store of {version} keeps the digests of what it pulled from that \
+         registry itself alone, containerd's image store keeps all"
+    )
 }
 
 /// Says what an image is called in a file or folder, and how large it is.
@@ -116,8 +206,13 @@ fn detail(image: &Image, place: &Place) -> String {
             format!("{size}, as {}", archive::familiar(&name))
         }
         (Place::DockerArchive(_), None) => {
-            let id = image.platforms().next().and_then(|part| part.blobs().next());
-            let id = id.map(|config| config.digest.to_string()).unwrap_or_default();
+            let id = image
+                .platforms()
+                .next()
+                .and_then(|part| part.blobs().next());
+            let id = id
+                .map(|config| config.digest.to_string())
+                .unwrap_or_default();
             format!("{size}, without a name: it was asked for by digest, and is loaded as {id}")
         }
         _ => format!("{size}, as {}", image.name()),

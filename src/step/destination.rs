@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::pipeline::convert::{Context, FromNode};
+use crate::pipeline::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use crate::pipeline::diagnostic::Kind;
-use crate::pipeline::record::{OneOf as _, choice, one_of};
+use crate::pipeline::record::{OneOf as _, choice, one_of, record};
 use crate::pipeline::tree::Node;
+use crate::platform::docker::Address;
 
 /// A place for images.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +22,11 @@ pub enum Destination {
 
 one_of! {
     /// A place for images that has an address.
-    pub enum Place("a destination", later = ["containerd", "docker", "registry"]) {
+    pub enum Place("a destination", later = ["registry"]) {
+        /// containerd, through its client `ctr`.
+        Containerd(ContainerdTarget) = "containerd",
+        /// Docker Engine, by its socket: `unix:///var/run/docker.sock`.
+        Docker(EngineAddress) = "docker",
         /// A file that every Docker Engine, podman and their kin load.
         DockerArchive(PathBuf) = "docker-archive",
         /// An OCI layout as one file.
@@ -33,9 +38,53 @@ one_of! {
 
 choice! {
     /// A place for images that needs no address.
-    pub enum Usual("a destination", later = ["containerd", "docker", "engine"]) {
+    pub enum Usual("a destination", later = ["engine"]) {
         /// The content-addressed cache.
         Cache = "cache",
+        /// containerd, through its client `ctr`, in the namespace `default`.
+        Containerd = "containerd",
+        /// Docker Engine, by the socket that `DOCKER_HOST` names, or the usual one.
+        Docker = "docker",
+    }
+}
+
+record! {
+    /// containerd.
+    pub struct ContainerdTarget("`containerd`") {
+        /// The namespace; Kubernetes looks into `k8s.io`.
+        namespace: String = DEFAULT_NAMESPACE.to_owned(),
+        /// The socket, if it is not the usual one.
+        address: Option<PathBuf>,
+    }
+    short = namespace;
+}
+
+/// The namespace of containerd that its client uses by itself.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// The socket of an engine, or nothing for the one of the environment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EngineAddress(pub Option<Address>);
+
+impl FromScalar for EngineAddress {
+    const WHAT: &'static str = "the socket of an engine";
+    const EXAMPLE: &'static str = "unix:///var/run/docker.sock";
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let address = Address::parse(text).map_err(|error| {
+            let hint = crate::failure::Explain::hint(&error).unwrap_or_default();
+            Problem::new("an engine is spoken to over a Unix socket alone").helped(hint)
+        })?;
+        Ok(Self(Some(address)))
+    }
+
+    fn stand_in() -> Self {
+        Self(None)
+    }
+
+    fn scalar_schema() -> Schema {
+        json_schema!({"type": "string", "pattern": "^(unix://)?/.+"})
     }
 }
 
@@ -51,7 +100,13 @@ impl Destination {
             None => (text, None),
         };
         let path = || place.map(PathBuf::from);
+        if let ("docker", Some(place)) = (kind, place) {
+            let address = Address::parse(place).map_err(|error| error.to_string())?;
+            return Ok(Self::Place(Place::Docker(EngineAddress(Some(address)))));
+        }
         let read = match kind {
+            "docker" => Some(Self::Place(Place::Docker(EngineAddress(None)))),
+            "containerd" => Some(Self::Place(containerd(place.unwrap_or(DEFAULT_NAMESPACE)))),
             "cache" if place.is_none() => Some(Self::Cache),
             "docker-archive" => path().map(Place::DockerArchive).map(Self::Place),
             "oci-archive" => path().map(Place::OciArchive).map(Self::Place),
@@ -63,7 +118,14 @@ impl Destination {
 }
 
 /// What a command line may say.
-const FORMS: &str = "write cache, docker-archive:FILE, oci-archive:FILE or oci-layout:DIR";
+const FORMS: &str = "write cache, docker, containerd, containerd:NAMESPACE, docker-archive:FILE, oci-archive:FILE or oci-layout:DIR";
+
+fn containerd(namespace: &str) -> Place {
+    Place::Containerd(ContainerdTarget {
+        namespace: namespace.to_owned(),
+        address: None,
+    })
+}
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +134,12 @@ impl fmt::Display for Destination {
             Self::Place(place) => {
                 f.write_str(place.key())?;
                 match place {
-                    Place::DockerArchive(path) | Place::OciArchive(path) | Place::OciLayout(path) => {
+                    Place::Containerd(target) => write!(f, " {}", target.namespace),
+                    Place::Docker(EngineAddress(None)) => Ok(()),
+                    Place::Docker(EngineAddress(Some(address))) => write!(f, " {address}"),
+                    Place::DockerArchive(path)
+                    | Place::OciArchive(path)
+                    | Place::OciLayout(path) => {
                         write!(f, " {}", path.display())
                     }
                 }
@@ -86,7 +153,8 @@ impl FromNode for Destination {
         let Some(scalar) = node.scalar() else {
             return Place::from_node(node, context).map(Self::Place);
         };
-        if Place::NAMES.contains(&scalar.text.as_str()) {
+        let is_usual = matches!(scalar.text.as_str(), "containerd" | "docker");
+        if !is_usual && Place::NAMES.contains(&scalar.text.as_str()) {
             let name = &scalar.text;
             let diagnostic = context
                 .error(Kind::BadValue, node.span, format!("`{name}` says no place"))
@@ -97,6 +165,8 @@ impl FromNode for Destination {
         }
         match Usual::from_node(node, context)? {
             Usual::Cache => Some(Self::Cache),
+            Usual::Containerd => Some(Self::Place(containerd(DEFAULT_NAMESPACE))),
+            Usual::Docker => Some(Self::Place(Place::Docker(EngineAddress(None)))),
         }
     }
 
@@ -115,13 +185,25 @@ mod tests {
     fn a_command_line_names_kind_and_place() {
         for (text, shown) in [
             ("cache", "cache"),
+            ("docker", "docker"),
+            ("docker:unix:///run/d.sock", "docker unix:///run/d.sock"),
+            ("containerd", "containerd default"),
+            ("containerd:k8s.io", "containerd k8s.io"),
             ("oci-layout:a/b", "oci-layout a/b"),
             ("oci-archive:C:\\x.tar", "oci-archive C:\\x.tar"),
             ("docker-archive:web.tar", "docker-archive web.tar"),
         ] {
             assert_eq!(Destination::parse(text).unwrap().to_string(), shown);
         }
-        for text in ["", "cach", "oci-layout", "oci-layout:", "cache:x", ":x"] {
+        for text in [
+            "",
+            "cach",
+            "oci-layout",
+            "oci-layout:",
+            "cache:x",
+            ":x",
+            "docker:tcp://x",
+        ] {
             assert!(Destination::parse(text).is_err(), "{text}");
         }
     }

@@ -66,7 +66,7 @@ impl Action for Preload {
         }
         grants.write(context.world.cache.root().display().to_string(), "cache");
         for destination in &self.to {
-            deliver::grants(destination, grants);
+            deliver::grants(destination, grants, context);
         }
     }
 
