@@ -148,7 +148,7 @@ fn is_called(entry: &Entry, name: &str) -> bool {
 
 async fn write(cache: &Cache, images: &[Image], place: &Place) -> Result<(), destination::Error> {
     match place {
-        Place::Containerd(_) | Place::Docker(_) => Ok(()),
+        Place::Containerd(_) | Place::Docker(_) | Place::Registry(_) => Ok(()),
         Place::DockerArchive(path) => {
             archive::docker(cache, images)
                 .await?

@@ -8,6 +8,7 @@ use crate::failure::{Explain, Fact};
 use crate::oci::manifest::ManifestError;
 use crate::oci::{self, Digest};
 use crate::platform::{containerd, docker};
+use crate::pull;
 use crate::serve;
 
 /// An image that did not get where it was to go.
@@ -169,12 +170,21 @@ pub enum ErrorKind {
         /// What was asked for.
         image: String,
     },
+    /// A blob did not come from its registry.
+    #[error(transparent)]
+    Pull(pull::Error),
     /// The registry, or the way to it.
     #[error(transparent)]
     Registry(oci::Error),
     /// The cache can't be offered to the engine.
     #[error(transparent)]
     Serve(serve::StartError),
+    /// An image has more manifests than any should.
+    #[error("there are more than {limit} manifests")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// Formats that hold one image a name were to hold several.
     #[error("{reference} is in the cache for {}, and one is needed", platforms.join(" and "))]
     SeveralPlatforms {
@@ -191,6 +201,8 @@ impl Explain for Error {
             ErrorKind::Cache(error) => return error.hint(),
             ErrorKind::Containerd(error) => return error.hint(),
             ErrorKind::Engine(error) => return error.hint(),
+            ErrorKind::Pull(error) => return error.hint(),
+            ErrorKind::TooMany { .. } => return None,
             ErrorKind::Registry(error) => return error.hint(),
             ErrorKind::Serve(error) => return error.hint(),
             ErrorKind::NoRandomness => return None,
@@ -226,7 +238,8 @@ impl Explain for Error {
             ErrorKind::Engine(error) => error.facts(),
             ErrorKind::Registry(error) => error.facts(),
             ErrorKind::Serve(error) => error.facts(),
-            ErrorKind::NoRandomness => Vec::new(),
+            ErrorKind::NoRandomness | ErrorKind::TooMany { .. } => Vec::new(),
+            ErrorKind::Pull(error) => error.facts(),
             ErrorKind::NotThere { image } => vec![Fact::new("image", image)],
             ErrorKind::Artifact { reference, config } => vec![
                 Fact::new("reference", reference),

@@ -9,6 +9,7 @@ mod error;
 mod image;
 mod inflate;
 pub mod layout;
+pub mod registry;
 pub mod tar;
 mod temporary;
 #[cfg(test)]

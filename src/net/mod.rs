@@ -17,6 +17,7 @@ mod error;
 mod grants;
 mod log;
 mod message;
+mod outgoing;
 mod redact;
 mod relayed;
 #[cfg_attr(target_family = "wasm", path = "roots_wasi.rs")]
@@ -32,10 +33,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -49,6 +48,8 @@ pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
+use self::outgoing::Outgoing;
+pub use self::outgoing::{Pieces, Upload};
 pub use self::redact::{redact, redact_path};
 use self::stream::Facts;
 use self::tls::Tls;
@@ -60,7 +61,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
     connector: Connector,
     log: RequestLog,
     user_agent: HeaderValue,
@@ -144,7 +145,7 @@ impl Client {
         let first_byte_timeout = timeouts.first_byte.unwrap_or(self.0.first_byte_timeout);
         let idle_timeout = timeouts.idle.unwrap_or(self.0.idle_timeout);
         let endpoint = request.endpoint();
-        let with_body = !request.body.is_empty();
+        let with_body = !request.body.is_empty() || request.upload.is_some();
         let on_connection = request.on_connection.take();
         let mut request = request.into_http(&url)?;
         request

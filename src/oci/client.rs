@@ -329,6 +329,7 @@ impl Client {
             url,
             accept,
             range: None,
+            payload: None,
             scope: format!("repository:{}:pull", repository.path),
             what,
         })

@@ -64,10 +64,23 @@ pub(super) struct Call {
     pub(super) accept: Option<HeaderValue>,
     /// The value of `Range`.
     pub(super) range: Option<HeaderValue>,
+    /// What is sent.
+    pub(super) payload: Option<Payload>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
     pub(super) what: String,
+}
+
+/// What a request sends, and what is said of it.
+#[derive(Clone, Default)]
+pub(super) struct Payload {
+    /// Of what kind it is, and which part of the whole.
+    pub(super) headers: HeaderMap,
+    /// The bytes, if they fit into memory.
+    pub(super) bytes: Bytes,
+    /// The bytes otherwise.
+    pub(super) upload: Option<net::Upload>,
 }
 
 impl Transport {
@@ -438,6 +451,11 @@ impl Call {
         }
         if let Some(range) = &self.range {
             request.headers.insert(RANGE, range.clone());
+        }
+        if let Some(payload) = &self.payload {
+            request.headers.extend(payload.headers.clone());
+            request.body = payload.bytes.clone();
+            request.upload.clone_from(&payload.upload);
         }
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());

@@ -6,18 +6,21 @@ use std::path::Path;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::destination::{Destination, EngineAddress, Place};
-use super::verify;
+use super::destination::{Destination, EngineAddress, Place, RegistryPlace};
+use super::{registry as grant_registry, verify};
 use crate::cache::Cache;
 use crate::destination::engine::{self, Arrival, How};
+use crate::destination::registry::{self, Copied, Target};
 use crate::destination::{self, Image, archive, layout};
 use crate::engine::grants::Grants;
 use crate::engine::task::Rehearsal;
 use crate::engine::world::Context;
 use crate::failure::Failure;
+use crate::oci::Digest;
 use crate::outcome::ExitCode;
 use crate::platform::containerd;
 use crate::platform::docker::{self, Address, Engine};
+use crate::pull::{CONNECTIONS, Puller};
 use crate::report::{Detail, words};
 
 /// Adds what a destination may touch.
@@ -45,6 +48,7 @@ pub(super) fn grants(destination: &Destination, grants: &mut Grants, context: &C
             grants.write(folder.display().to_string(), place.key());
         }
         Place::OciLayout(path) => grants.write(path.display().to_string(), place.key()),
+        Place::Registry(place) => grant_registry(place.registry(), "copy", grants, context),
     }
 }
 
@@ -119,6 +123,10 @@ async fn hand_on(
             };
             import(cache, images, &target).await
         }
+        Place::Registry(place) => {
+            let copies = replicate(images, place, context).await;
+            copies.map(|copies| details = copies)
+        }
         Place::Docker(address) => {
             let arrivals = into_docker(cache, images, address, context).await;
             arrivals.map(|arrivals| details = arrivals)
@@ -152,6 +160,41 @@ async fn import(
         engine::containerd(cache, image, target).await?;
     }
     Ok(())
+}
+
+async fn replicate(
+    images: &[Image],
+    place: &RegistryPlace,
+    context: &Context,
+) -> Result<Vec<String>, destination::Error> {
+    let world = &context.world;
+    let client = context.registries();
+    let puller = Puller::new(&client, &world.cache, CONNECTIONS);
+    let target = |image: &Image| (place.target(&image.reference), image.top.digest);
+    registry::claim(images.iter().map(target))?;
+    let mut details = Vec::new();
+    for image in images {
+        let (target, digest) = target(image);
+        let source = (&image.reference, digest);
+        let copied = registry::copy(&client, &puller, &world.cache, source, &target).await?;
+        details.push(copied_words(&copied, &target, digest));
+    }
+    Ok(details)
+}
+
+/// Says what a copy is called, and what it cost.
+fn copied_words(copied: &Copied, target: &Target, digest: Digest) -> String {
+    let tag = target.tag.as_ref().map(|tag| format!(":{tag}"));
+    let name = format!("{}{}@{digest}", target.repository, tag.unwrap_or_default());
+    let (blobs, bytes) = copied.sent;
+    let sent = words::count(blobs, "blob", "blobs");
+    format!(
+        "as {name}: {sent} sent ({}), {} mounted, {} there before; {} about it",
+        words::size(bytes),
+        copied.mounted,
+        copied.there,
+        words::count(copied.referrers, "manifest", "manifests"),
+    )
 }
 
 async fn into_docker(

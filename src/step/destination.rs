@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::destination::registry::Target;
+use crate::oci::reference::ReferenceError;
+use crate::oci::{Reference, Repository};
 use crate::pipeline::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use crate::pipeline::diagnostic::Kind;
 use crate::pipeline::record::{OneOf as _, choice, one_of, record};
@@ -22,7 +25,7 @@ pub enum Destination {
 
 one_of! {
     /// A place for images that has an address.
-    pub enum Place("a destination", later = ["registry"]) {
+    pub enum Place("a destination", later = []) {
         /// containerd, through its client `ctr`.
         Containerd(ContainerdTarget) = "containerd",
         /// Docker Engine, by its socket: `unix:///var/run/docker.sock`.
@@ -33,6 +36,8 @@ one_of! {
         OciArchive(PathBuf) = "oci-archive",
         /// An OCI layout in a folder, beside the images that are in it.
         OciLayout(PathBuf) = "oci-layout",
+        /// Another registry: the image with all platforms, its signatures, attestations and other referrers.
+        Registry(RegistryPlace) = "registry",
     }
 }
 
@@ -45,6 +50,103 @@ choice! {
         Containerd = "containerd",
         /// Docker Engine, by the socket that `DOCKER_HOST` names, or the usual one.
         Docker = "docker",
+    }
+}
+
+/// A place in a registry: `HOST/REPO` with the image's own tag, `HOST/REPO:TAG`, or `HOST/PREFIX/`, below
+/// which each image keeps its own path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegistryPlace {
+    text: String,
+    repository: Repository,
+    tag: Option<String>,
+    is_prefix: bool,
+}
+
+impl RegistryPlace {
+    /// Returns the registry.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.repository.registry
+    }
+
+    /// Returns where an image goes.
+    #[must_use]
+    pub fn target(&self, image: &Reference) -> Target {
+        let mut repository = self.repository.clone();
+        if self.is_prefix {
+            let below = &image.repository.path;
+            repository.path = match repository.path.as_str() {
+                "" => below.clone(),
+                prefix => format!("{prefix}/{below}"),
+            };
+        }
+        Target {
+            repository,
+            tag: self.tag.clone().or_else(|| image.tag.clone()),
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let (name, is_prefix) = match text.strip_suffix('/') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let host = name.split('/').next().unwrap_or_default();
+        // Docker's short forms would send an image to a registry that nobody named.
+        if !host.contains(['.', ':']) && host != "localhost" {
+            return Err("the registry's host comes first, for instance `ghcr.io/acme/web`".into());
+        }
+        let whole = if is_prefix {
+            format!("{name}/x")
+        } else {
+            name.to_owned()
+        };
+        let reference: Reference = whole
+            .parse()
+            .map_err(|error: ReferenceError| error.reason)?;
+        if reference.digest.is_some() {
+            return Err("a destination has no digest: the image brings its own".into());
+        }
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let has_tag = !is_prefix && name.contains('/') && last.contains(':');
+        let mut repository = reference.repository;
+        if is_prefix {
+            let path = repository.path.strip_suffix('x').unwrap_or_default();
+            repository.path = path.trim_end_matches('/').to_owned();
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            repository,
+            tag: reference.tag.filter(|_| has_tag),
+            is_prefix,
+        })
+    }
+}
+
+impl FromScalar for RegistryPlace {
+    const WHAT: &'static str = "a place in a registry";
+    const EXAMPLE: &'static str = "registry.corp.example/acme/web";
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        Self::read(text).map_err(Problem::new)
+    }
+
+    fn stand_in() -> Self {
+        Self {
+            text: "stand-in.invalid/".to_owned(),
+            repository: Repository {
+                registry: "stand-in.invalid".to_owned(),
+                path: String::new(),
+            },
+            tag: None,
+            is_prefix: true,
+        }
+    }
+
+    fn scalar_schema() -> Schema {
+        json_schema!({"type": "string", "pattern": "^[^/]+/.*", "examples": [Self::EXAMPLE]})
     }
 }
 
@@ -109,6 +211,10 @@ impl Destination {
             "containerd" => Some(Self::Place(containerd(place.unwrap_or(DEFAULT_NAMESPACE)))),
             "cache" if place.is_none() => Some(Self::Cache),
             "docker-archive" => path().map(Place::DockerArchive).map(Self::Place),
+            "registry" => {
+                let place = RegistryPlace::read(place.unwrap_or_default())?;
+                Some(Self::Place(Place::Registry(place)))
+            }
             "oci-archive" => path().map(Place::OciArchive).map(Self::Place),
             "oci-layout" => path().map(Place::OciLayout).map(Self::Place),
             _ => None,
@@ -118,7 +224,7 @@ impl Destination {
 }
 
 /// What a command line may say.
-const FORMS: &str = "write cache, docker, containerd, containerd:NAMESPACE, docker-archive:FILE, oci-archive:FILE or oci-layout:DIR";
+const FORMS: &str = "write cache, docker, containerd, containerd:NAMESPACE, docker-archive:FILE, oci-archive:FILE, oci-layout:DIR or registry:HOST/REPO";
 
 fn containerd(namespace: &str) -> Place {
     Place::Containerd(ContainerdTarget {
@@ -135,6 +241,7 @@ impl fmt::Display for Destination {
                 f.write_str(place.key())?;
                 match place {
                     Place::Containerd(target) => write!(f, " {}", target.namespace),
+                    Place::Registry(place) => write!(f, " {}", place.text),
                     Place::Docker(EngineAddress(None)) => Ok(()),
                     Place::Docker(EngineAddress(Some(address))) => write!(f, " {address}"),
                     Place::DockerArchive(path)
@@ -180,6 +287,32 @@ impl FromNode for Destination {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_takes_an_image_under_its_own_name_or_another() {
+        let place = |text: &str| RegistryPlace::read(text).unwrap();
+        let web: Reference = "ghcr.io/acme/web:v1".parse().unwrap();
+        for (text, target) in [
+            ("r.example/a/b", "r.example/a/b:v1"),
+            ("r.example:5000/a:v2", "r.example:5000/a:v2"),
+            ("r.example/mirror/", "r.example/mirror/acme/web:v1"),
+            ("127.0.0.1:5000/", "127.0.0.1:5000/acme/web:v1"),
+        ] {
+            let found = place(text).target(&web);
+            let shown = format!("{}:{}", found.repository, found.tag.unwrap());
+            assert_eq!(shown, target);
+        }
+        for text in [
+            "acme/web",
+            "r.example",
+            "r.example/A",
+            "",
+            "r.example/a@sha256:0",
+            "r.example//",
+        ] {
+            assert!(RegistryPlace::read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_command_line_names_kind_and_place() {
