@@ -1,5 +1,6 @@
 //! Archives of images: OCI's, Docker's, and the one that containerd imports.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -52,9 +53,9 @@ pub async fn docker(cache: &Cache, images: &[Image]) -> Result<Archive, Error> {
                 Packing::Usual => path_of(&layer.digest),
                 Packing::Zstd => {
                     let content = content_of(cache, config, place)?;
-                    if !inflated.contains_key(&content) {
+                    if let Entry::Vacant(place) = inflated.entry(content) {
                         let size = Inflated::measure(cache, &layer.digest, &content).await?;
-                        inflated.insert(content, (layer.digest, size));
+                        place.insert((layer.digest, size));
                     }
                     path_of(&content)
                 }

@@ -139,7 +139,7 @@ pub async fn containerd(
 
 impl Pieces for ArchiveReader {
     fn next(&mut self) -> Result<Option<Bytes>, String> {
-        Self::next(self).map_err(|error| error.to_string())
+        self.piece().map_err(|error| error.to_string())
     }
 }
 

@@ -77,7 +77,7 @@ impl Inflated {
     /// # Errors
     ///
     /// The bytes are no Zstandard, or not as many as they were to be.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub fn piece(&mut self) -> Result<Option<Bytes>, Error> {
         let mut piece = vec![0; BUFFER];
         let count = self.fill(&mut piece)?;
         piece.truncate(count);
@@ -104,7 +104,7 @@ impl Inflated {
         let mut layer = Self::open(cache, digest, None)?;
         let mut hasher = Hasher::new();
         let mut size = 0;
-        while let Some(piece) = layer.next()? {
+        while let Some(piece) = layer.piece()? {
             hasher.update(&piece);
             size += piece.len() as u64;
             if size > LARGEST {

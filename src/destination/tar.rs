@@ -102,7 +102,7 @@ impl Archive {
                 }
                 _ => {
                     let mut content = Reading::of(cache, member)?;
-                    while let Some(piece) = content.next()? {
+                    while let Some(piece) = content.piece()? {
                         file.write_all(&piece).map_err(failed)?;
                         tokio::task::yield_now().await;
                     }
@@ -153,9 +153,9 @@ impl ArchiveReader {
     /// # Errors
     ///
     /// A blob can't be read.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub fn piece(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some((content, size)) = &mut self.under_way {
-            if let Some(piece) = content.next()? {
+            if let Some(piece) = content.piece()? {
                 return Ok(Some(piece));
             }
             let padding = padding(*size);
@@ -203,7 +203,7 @@ impl Reading {
         })
     }
 
-    fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    fn piece(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
             Self::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -222,7 +222,7 @@ impl Reading {
                 *left -= part;
                 Ok(Some(piece.into()))
             }
-            Self::Inflated(inflated) => inflated.next(),
+            Self::Inflated(inflated) => inflated.piece(),
         }
     }
 }
@@ -321,11 +321,11 @@ mod tests {
         assert_eq!(written.len() as u64, archive.length());
         let mut reader = archive.read(&cache);
         let mut streamed = Vec::new();
-        while let Some(piece) = reader.next().unwrap() {
+        while let Some(piece) = reader.piece().unwrap() {
             assert!(!piece.is_empty() && piece.len() as u64 <= READ);
             streamed.extend_from_slice(&piece);
         }
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.piece().unwrap().is_none());
         assert!(streamed == written);
         assert_eq!(&written[512 + 512 + 512..][..3], b"abc");
         // Nothing is left beside it.

@@ -235,8 +235,8 @@ fn arrived(image: &Image, arrival: &Arrival, engine: &Engine) -> String {
     }
     let version = &engine.version;
     format!(
-        "{how}; not by its digest: the store of {version} keeps the digests of what it pulled from that \
-         registry itself alone, containerd's image store keeps all"
+        "{how}; by its tag alone: the store of {version} keeps the digests of what it pulled itself from \
+         that registry, containerd's image store keeps all"
     )
 }
 

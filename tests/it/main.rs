@@ -13,6 +13,8 @@ mod action;
 mod cancel;
 mod cli;
 mod component;
+mod destinations;
+mod docker;
 mod document;
 mod faults;
 mod finish;

@@ -7,6 +7,7 @@ mod act;
 mod certificates;
 mod client;
 mod component;
+mod engine;
 #[path = "../../fault/mod.rs"]
 mod fault;
 mod image;
@@ -29,6 +30,7 @@ pub use client::{Reply, fetch};
 pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
+pub use engine::{Engine, Era};
 pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
