@@ -97,6 +97,9 @@ impl RegistryPlace {
         if !host.contains(['.', ':']) && host != "localhost" {
             return Err("the registry's host comes first, for instance `ghcr.io/acme/web`".into());
         }
+        if !is_prefix && !name.contains('/') {
+            return Err("the repository is missing after the host: `HOST/REPO`, or `HOST/` to keep the image's own".into());
+        }
         let whole = if is_prefix {
             format!("{name}/x")
         } else {
