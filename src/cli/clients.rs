@@ -103,6 +103,7 @@ impl Parts {
             registries,
             cache: open_cache(self.cache, self.access, environment)?,
             images: Images::new(self.images, self.lock),
+            docker_host: environment.filled("DOCKER_HOST"),
             policy: self.policy,
             state: State::default(),
             mask: Arc::new(NoMask),

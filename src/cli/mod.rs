@@ -4,6 +4,7 @@
 mod app;
 pub mod args;
 mod cache;
+mod cache_out;
 mod claims;
 pub mod clients;
 pub mod derive;

@@ -18,6 +18,9 @@ pub struct Grants {
     /// Other programs that are run, and what for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, BTreeSet<String>>,
+    /// Unix sockets that are spoken to, and what for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sockets: BTreeMap<String, BTreeSet<String>>,
     /// Which of what is written are single files: whoever grants them need not grant their folders.
     #[serde(skip)]
     pub files: BTreeSet<String>,
@@ -100,6 +103,12 @@ impl Grants {
         self.programs.entry(name).or_default().insert(reason.into());
     }
 
+    /// Adds a Unix socket.
+    pub fn socket(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        let reasons = self.sockets.entry(path.into()).or_default();
+        reasons.insert(reason.into());
+    }
+
     /// Adds a variable.
     pub fn variable(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.variables
@@ -117,6 +126,7 @@ impl Grants {
             ("write", &self.write),
             ("variable", &self.variables),
             ("run", &self.programs),
+            ("socket", &self.sockets),
         ];
         kinds
             .into_iter()

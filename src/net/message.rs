@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use http_body_util::Full;
 use hyper_util::client::legacy;
 use url::{Position, Url};
 
 use super::body::Body;
 use super::error::{Endpoint, Error, Phase};
+use super::outgoing::{Outgoing, Upload};
 use super::proxy;
 use super::redact::{redact, redact_path};
 use super::stream::{Facts, Forwarder};
@@ -31,6 +31,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// A body that is too large for memory, in place of `body`.
+    pub upload: Option<Upload>,
     /// Limits that replace the client's for this request.
     pub timeouts: Timeouts,
     /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
@@ -52,6 +54,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            upload: None,
             timeouts: Timeouts::default(),
             secret_path: false,
             on_connection: None,
@@ -91,7 +94,7 @@ impl Request {
         Endpoint::new(self.url.host_str().unwrap_or_default(), port)
     }
 
-    pub(super) fn into_http(self, shown: &str) -> Result<http::Request<Full<Bytes>>, Error> {
+    pub(super) fn into_http(self, shown: &str) -> Result<http::Request<Outgoing>, Error> {
         let invalid = |detail: String| Error::InvalidRequest {
             url: shown.to_owned(),
             detail,
@@ -110,7 +113,13 @@ impl Request {
         let uri: Uri = strict(&url)
             .parse()
             .map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
-        let mut request = http::Request::new(Full::new(self.body));
+        let body = match &self.upload {
+            None => Outgoing::bytes(self.body),
+            Some(upload) => upload
+                .open()
+                .map_err(|error| invalid(format!("its body can't be read: {error}")))?,
+        };
+        let mut request = http::Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers;

@@ -19,6 +19,7 @@ mod grants;
 mod identity;
 mod log;
 mod message;
+mod outgoing;
 mod proxied;
 pub mod proxy;
 mod redact;
@@ -41,7 +42,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -57,6 +57,8 @@ pub use self::identity::{Identity, IdentityFault, IdentityFiles};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
 use self::message::Asked;
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
+use self::outgoing::Outgoing;
+pub use self::outgoing::{Pieces, Upload};
 pub use self::proxy::{Bypass, InvalidProxy, Proxies, Proxy, ProxyFault};
 pub use self::redact::{redact, redact_path};
 pub use self::route::{Peer, Route, Routes};
@@ -70,7 +72,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
     connector: Connector,
     log: RequestLog,
     user_agent: HeaderValue,
@@ -160,7 +162,7 @@ impl Client {
         let first_byte_timeout = timeouts.first_byte.unwrap_or(self.0.first_byte_timeout);
         let idle_timeout = timeouts.idle.unwrap_or(self.0.idle_timeout);
         let endpoint = request.endpoint();
-        let with_body = !request.body.is_empty();
+        let with_body = !request.body.is_empty() || request.upload.is_some();
         let on_connection = request.on_connection.take();
         let mut request = request.into_http(&url)?;
         request

@@ -428,6 +428,7 @@ impl Client {
             url,
             accept,
             range: None,
+            payload: None,
             scope: format!("repository:{inner}:pull"),
             what,
             at_mirror,

@@ -67,6 +67,7 @@ impl Client {
             method: Method::GET,
             url: self.transport.base(registry)?,
             accept: None,
+            payload: None,
             range: None,
             scope: String::new(),
             what: "the API".into(),

@@ -31,6 +31,7 @@ mod named;
 mod part;
 pub mod platform;
 pub mod pull_secret;
+pub mod push;
 mod quota;
 mod realm;
 pub mod reference;

@@ -68,6 +68,8 @@ pub(super) struct Call {
     pub(super) accept: Option<HeaderValue>,
     /// The value of `Range`.
     pub(super) range: Option<HeaderValue>,
+    /// What is sent.
+    pub(super) payload: Option<Payload>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
@@ -85,6 +87,17 @@ pub(super) struct AtMirror {
     pub(super) on_connection: net::OnConnection,
     /// The registry itself, if nothing that the mirror says may lead there.
     pub(super) shuns: Option<Place>,
+}
+
+/// What a request sends, and what is said of it.
+#[derive(Clone, Default)]
+pub(super) struct Payload {
+    /// Of what kind it is, and which part of the whole.
+    pub(super) headers: HeaderMap,
+    /// The bytes, if they fit into memory.
+    pub(super) bytes: Bytes,
+    /// The bytes otherwise.
+    pub(super) upload: Option<net::Upload>,
 }
 
 impl Transport {
@@ -516,6 +529,11 @@ impl Call {
         if let Some(at) = &self.at_mirror {
             request.on_connection = Some(at.on_connection.clone());
             request.headers.extend(at.header.clone());
+        }
+        if let Some(payload) = &self.payload {
+            request.headers.extend(payload.headers.clone());
+            request.body = payload.bytes.clone();
+            request.upload.clone_from(&payload.upload);
         }
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());

@@ -27,7 +27,7 @@ use futures_util::stream::FuturesUnordered;
 use self::engine::Engine;
 pub use self::error::Error;
 use crate::cache::{self, Cache};
-use crate::oci::{Client, Descriptor, Digest, Resolved};
+use crate::oci::{Client, Descriptor, Digest, Repository, Resolved};
 
 /// The most connections to one host where nobody says otherwise.
 pub const CONNECTIONS: usize = 24;
@@ -133,6 +133,27 @@ impl Puller {
             }
         }
         Ok(missing)
+    }
+
+    /// Brings single blobs of a repository into the cache, as [`Puller::pull`] does.
+    ///
+    /// # Errors
+    ///
+    /// The first blob that could not be fetched, after its retries.
+    pub async fn fetch(&self, repository: &Repository, blobs: &[Descriptor]) -> Result<(), Error> {
+        let group = self.engine.group();
+        let unheard: OnProgress = Arc::new(|_| ());
+        let mut wanted = FuturesUnordered::new();
+        for blob in blobs {
+            blob.refuse_foreign()?;
+            if !self.cache.has(blob)? {
+                wanted.push(group.want(blob, repository, &unheard));
+            }
+        }
+        while let Some(fetched) = wanted.next().await {
+            fetched.map_err(|_| Error::Cancelled)??;
+        }
+        Ok(())
     }
 
     /// Refuses what the disk has no room for, before the first byte.

@@ -76,6 +76,22 @@ pub enum Detail {
         /// Why, in one sentence.
         reason: String,
     },
+    /// An image has got to a destination beyond the cache.
+    ImageDelivered {
+        /// The image's name in the document.
+        image: String,
+        /// The resolved digest.
+        #[schemars(with = "String")]
+        digest: Digest,
+        /// Where, as the document or the command line names it: `docker-archive web.tar`.
+        to: String,
+        /// What it is called there, what had to be done, and what does not work there.
+        detail: String,
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "milliseconds")]
+        #[schemars(with = "u64")]
+        took: Duration,
+    },
     /// The lock file says what an image is. Sent for each of its images when the run has begun.
     ImagePinned {
         /// The image's name in the document.

@@ -154,6 +154,7 @@ impl Summary {
             Detail::BlobStarted { .. }
             | Detail::BlobProgressed { .. }
             | Detail::BlobFinished { .. }
+            | Detail::ImageDelivered { .. }
             | Detail::RunResumed { .. }
             | Detail::Waiting { .. } => {}
         }

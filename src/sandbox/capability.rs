@@ -193,16 +193,16 @@ pub const CAPABILITIES: [Capability; 18] = [
     row(
         Need::ChildProcess,
         "other programs",
-        "credential helpers of Docker's configuration",
+        "credential helpers of Docker's configuration, containerd's `ctr`",
         Provider::Nobody,
-        "a pipeline that needs a login from a credential helper is refused before it runs",
+        "a pipeline that needs a login from a credential helper, or `ctr`, is refused before it runs",
     ),
     row(
         Need::UnixSocket,
         "Unix sockets",
-        "no step of this version",
+        "`preload` into Docker Engine or containerd",
         Provider::Nobody,
-        "no step of this version",
+        "a pipeline that needs one is refused before it runs; `docker-archive` and registries need none",
     ),
     row(
         Need::Udp,
@@ -237,7 +237,20 @@ pub fn lacking(grants: &Grants) -> Vec<Failure> {
         .iter()
         .filter(|(program, _)| grants.needed.contains(*program))
         .filter(|_| !is_provided(Need::ChildProcess));
-    programs
+    let sockets = grants
+        .sockets
+        .iter()
+        .filter(|_| !is_provided(Need::UnixSocket));
+    let sockets = sockets.map(|(path, reasons)| {
+        let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+        let message = format!("the sandbox has no Unix sockets, and this run needs {path}");
+        Failure::new(ExitCode::NotGranted, message)
+            .caused_by(format!("{}: it would be spoken to", reasons.join(", ")))
+            .hinted(
+                "write the image with `docker-archive`, and load it after the run; or leave --sandbox out",
+            )
+    });
+    let programs = programs
         .map(|(program, reasons)| {
             let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
             Failure::new(
@@ -245,12 +258,14 @@ pub fn lacking(grants: &Grants) -> Vec<Failure> {
                 format!("the sandbox runs no other program, and this run needs `{program}`"),
             )
             .caused_by(format!("{}: {program} would be asked", reasons.join(", ")))
-            .hinted(
+            .hinted(if program == crate::platform::containerd::PROGRAM {
+                "write the image with `oci-archive`, and import it after the run; or leave --sandbox out"
+            } else {
                 "give the registry its login under `registries`, from a secret, or write \
-                 `credentials: []` to go without; or leave --sandbox out",
-            )
-        })
-        .collect()
+                 `credentials: []` to go without; or leave --sandbox out"
+            })
+        });
+    sockets.chain(programs).collect()
 }
 
 fn is_provided(need: Need) -> bool {

@@ -3,6 +3,8 @@
 //! A verb is registered here, once; everything else that it has is in its own file.
 
 pub mod check;
+mod deliver;
+pub mod destination;
 pub mod gate;
 mod headers;
 pub mod notify;

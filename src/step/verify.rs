@@ -74,6 +74,22 @@ impl Verify {
     }
 }
 
+/// Makes sure that an image satisfies its trust rule before it leaves the cache. Says so if a rule
+/// matches it; an image that none matches may go anywhere.
+pub(super) async fn prove(name: &str, context: &Context) -> Result<Option<String>, Failure> {
+    let world = &context.world;
+    let image = world.images.resolve(name, context).await;
+    let image = image.map_err(|error| error.failure(name, ExitCode::LookupFailed))?;
+    let policy = world.policy.as_ref();
+    let Some(rule) = policy.and_then(|policy| policy.rule_for(&image.reference.repository)) else {
+        return Ok(None);
+    };
+    if !world.state.is_proven(name, image.digest) {
+        judge(name, context).await?;
+    }
+    Ok(Some(rule.pattern.to_string()))
+}
+
 async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
     let world = &context.world;
     let Some(policy) = &world.policy else {
@@ -110,6 +126,7 @@ async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
         Outcome::Verified { signers } => signers.into_iter().collect(),
         Outcome::Refused(_) => Vec::new(),
     };
+    world.state.proven(name, image.digest);
     let line = format!("{name}: signed by {} (rule {rule})", signers.join(", "));
     context.events.emit(Detail::ImageVerified {
         image: name.to_owned(),

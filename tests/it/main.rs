@@ -14,6 +14,8 @@ mod cancel;
 mod cli;
 mod component;
 mod conformance;
+mod destinations;
+mod docker;
 mod document;
 mod faults;
 mod finish;

@@ -70,6 +70,13 @@ impl Texts {
                 blobs: 1,
                 bytes: 1,
             },
+            Detail::ImageDelivered {
+                image: self.text(),
+                digest,
+                to: self.text(),
+                detail: self.text(),
+                took,
+            },
             Detail::ImagePreloaded {
                 image: self.text(),
                 digest,

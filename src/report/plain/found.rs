@@ -72,6 +72,17 @@ impl PlainRenderer {
                     words::size(*bytes)
                 )
             }
+            Detail::ImageDelivered {
+                image,
+                to,
+                detail,
+                took,
+                ..
+            } => {
+                let (image, to) = (self.voice.foreign(image), self.voice.foreign(to));
+                let (detail, time) = (self.voice.foreign(detail), words::duration(*took));
+                format!("{image}: in {to}, {detail} ({time})")
+            }
             Detail::ImagePreloaded {
                 image,
                 fetched,

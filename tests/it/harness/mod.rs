@@ -8,6 +8,7 @@ mod between;
 mod certificates;
 mod client;
 mod component;
+mod engine;
 #[path = "../../fault/mod.rs"]
 mod fault;
 mod image;
@@ -31,6 +32,7 @@ pub use client::{Reply, fetch};
 pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
+pub use engine::{Engine, Era};
 pub use fault::{
     BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, Seen,
     TokenRule,
