@@ -25,6 +25,7 @@ mod logins;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
 pub mod machine;
+mod notary;
 pub mod outputs;
 mod pipeline;
 mod playground;

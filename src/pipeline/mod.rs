@@ -20,6 +20,7 @@ pub mod mask;
 mod misshapen;
 pub mod model;
 mod names;
+pub mod notary;
 mod quantity;
 pub mod record;
 pub mod scalar;

@@ -17,6 +17,12 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// Tells whether anybody signs for the Notary Project.
+    pub(super) fn asks_notation(&self) -> bool {
+        let mut signers = self.policy.signers().values();
+        signers.any(|signer| matches!(signer, Signer::Notation { .. }))
+    }
+
     /// Decides what a signature is worth: who made it, and of what.
     ///
     /// With keys alone, a foreign signature and an altered one look the same: no key verifies
@@ -165,7 +171,7 @@ impl Judge<'_> {
             .filter_map(|name| Some((name, self.policy.signers().get(name)?)))
             .flat_map(|(name, signer)| {
                 let keys: &[PublicKey] = match signer {
-                    Signer::Identity { .. } => &[],
+                    Signer::Identity { .. } | Signer::Notation { .. } => &[],
                     Signer::Key { keys, .. } => keys,
                 };
                 keys.iter().map(move |key| (name, key))

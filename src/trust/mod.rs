@@ -7,6 +7,7 @@
 //! Signers are keys and identities, and signatures those of cosign in both of its forms:
 //! Sigstore bundles beside the image, and the older `sha256-<hex>.sig` tag. No log is ever asked:
 //! what it proves comes with the signature, and every [`Verdict`] says whether that was looked at.
+//! Signers of the Notary Project have certificates, and envelopes beside the image ([`notation`]).
 //!
 //! # Caps
 //!
@@ -23,6 +24,7 @@
 pub mod candidate;
 pub mod key;
 pub mod keyless;
+pub mod notation;
 pub mod pattern;
 pub mod policy;
 pub mod sign;
@@ -44,6 +46,7 @@ mod tests;
 pub use candidate::{Candidate, Check};
 pub use key::PublicKey;
 pub use keyless::{Identity, LogRequirement, TrustRoot};
+pub use notation::{Notary, Revocation};
 pub use pattern::Pattern;
 pub use policy::{Policy, Requirement, Rule, Signer};
 pub use source::{Artifacts, LookupError};
@@ -75,6 +78,9 @@ pub async fn verify<A: Artifacts>(
     let Some(rule) = policy.rule_for(repository) else {
         return Verdict::no_rule(policy, repository, digest);
     };
+    if let Some(verdict) = Verdict::without_search(policy, rule, repository, digest) {
+        return verdict;
+    }
     let judge = judge::Judge {
         policy,
         rule,

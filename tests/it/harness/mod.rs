@@ -10,6 +10,7 @@ mod component;
 #[path = "../../fault/mod.rs"]
 mod fault;
 mod image;
+mod notary;
 mod playground;
 mod process;
 mod proxy;
@@ -30,7 +31,8 @@ pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
 pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
-pub use image::{Image, Index};
+pub use image::{Image, Index, push_blob, put_manifest};
+pub use notary::{Extensions, Notary};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};
 pub use proxy::{Access, Proxy};
