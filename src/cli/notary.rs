@@ -85,6 +85,31 @@ pub fn of_policy(policy: &Path, store: &Path) -> Result<Notary, Failure> {
         .map_err(|error| Failure::explained(ExitCode::InputInvalid, message, &error))
 }
 
+/// Returns the files that a signer rests on, those of its folders one by one: a sandbox is given files, not folders.
+#[must_use]
+pub fn files(signer: &Notation) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<(PathBuf, usize)> = signer.files().map(|it| (it.to_owned(), 0)).collect();
+    while let Some((path, depth)) = waiting.pop() {
+        if path.is_dir()
+            && depth < DEEPEST
+            && let Ok(entries) = fs::read_dir(&path)
+        {
+            let entries = entries.filter_map(Result::ok).take(TrustStore::MOST);
+            waiting.extend(entries.map(|entry| (entry.path(), depth + 1)));
+        }
+        found.push(path);
+        if found.len() == TrustStore::MOST {
+            break;
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A store has the folders `x509`, a kind, and a name.
+const DEEPEST: usize = 4;
+
 /// Adds a file, or every file of a folder.
 fn add(store: &mut TrustStore, kind: StoreKind, path: &Path) -> Result<(), NotaryError> {
     let shown = path.display().to_string();

@@ -19,7 +19,6 @@ use crate::oci::{Credential, Digest, Platform, PlatformRule, Secret};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::NamedHost;
 use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
-use crate::pipeline::notary::Notation;
 use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
@@ -270,7 +269,7 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
                     format!("key of signer {}", name.value),
                 );
             }
-            for path in signer.notation.iter().flat_map(Notation::files) {
+            for path in signer.notation.iter().flat_map(notary::files) {
                 grants.read(
                     path.display().to_string(),
                     format!("certificates of signer {}", name.value),

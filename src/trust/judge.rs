@@ -1,5 +1,7 @@
 //! The one decision that all forms of signatures share.
 
+use std::sync::atomic::AtomicUsize;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -14,6 +16,8 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) rule: &'a Rule,
     pub(super) digest: Digest,
+    /// How many questions about revocation are left for this image.
+    pub(super) enquiries: AtomicUsize,
 }
 
 impl Judge<'_> {

@@ -12,7 +12,8 @@
 //! # Caps
 //!
 //! A registry can't make us read without end: [`MAX_CANDIDATES`] candidates, [`MAX_MANIFEST`] bytes
-//! a manifest, [`MAX_BUNDLE`] bytes a bundle or payload, [`MAX_TOTAL`] bytes an image. Going over one
+//! a manifest, [`MAX_BUNDLE`] bytes a bundle or payload, [`MAX_TOTAL`] bytes an image, and [`MAX_ENQUIRIES`]
+//! questions to authorities about revocation. Going over one
 //! of them before the rule is satisfied is an outcome of its own, [`Refusal::LimitReached`].
 //!
 //! # Requests
@@ -52,6 +53,8 @@ pub use policy::{Policy, Requirement, Rule, Signer};
 pub use source::{Artifacts, LookupError};
 pub use verdict::{Outcome, Refusal, Verdict};
 
+use std::sync::atomic::AtomicUsize;
+
 use crate::oci::{Digest, Repository};
 
 /// The most candidates of one image that are looked at.
@@ -65,6 +68,9 @@ pub const MAX_BUNDLE: u64 = 10 * 1024 * 1024;
 
 /// The most bytes that are read for one image, manifests included.
 pub const MAX_TOTAL: u64 = 32 * 1024 * 1024;
+
+/// The most questions about revocation that are asked for one image.
+pub const MAX_ENQUIRIES: usize = 32;
 
 /// Verifies that a digest is signed as the policy's rule for the repository asks.
 ///
@@ -85,6 +91,7 @@ pub async fn verify<A: Artifacts>(
         policy,
         rule,
         digest,
+        enquiries: AtomicUsize::new(MAX_ENQUIRIES),
     };
     let findings = discovery::Search::new(artifacts, repository, &judge)
         .run()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use url::Url;
 use super::certificate::Certificate;
 use super::flaw::Flaw;
 use super::{crl, ocsp};
-use crate::trust::judge::quoted;
+use crate::trust::MAX_ENQUIRIES;
+use crate::trust::judge::{Judge, quoted};
 use crate::trust::source::Artifacts;
 
 /// Which hosts may be asked whether certificates are revoked, and what they said in this run.
@@ -119,7 +121,7 @@ pub(super) enum Status {
 pub(super) async fn check<A: Artifacts>(
     chain: &[Certificate],
     signed_at: Option<Timestamp>,
-    revocation: &Revocation,
+    judge: &Judge<'_>,
     artifacts: &A,
 ) -> Result<(), Flaw> {
     let mut unknown = None;
@@ -129,7 +131,7 @@ pub(super) async fn check<A: Artifacts>(
             certificate: &pair[0],
             issuer: &pair[1],
             signed_at,
-            revocation,
+            judge,
             artifacts,
         };
         match enquirer.run().await {
@@ -149,7 +151,7 @@ pub(super) struct Enquirer<'a, A> {
     pub(super) issuer: &'a Certificate,
     /// When it was signed, if that is proven: what became invalid later was good then.
     pub(super) signed_at: Option<Timestamp>,
-    revocation: &'a Revocation,
+    judge: &'a Judge<'a>,
     artifacts: &'a A,
 }
 
@@ -248,7 +250,8 @@ impl<A: Artifacts> Enquirer<'_, A> {
                 quoted(url.scheme())
             )));
         }
-        if !self.revocation.allows(&url) {
+        let revocation = self.judge.policy.revocation();
+        if !revocation.allows(&url) {
             let host = RevocationHost {
                 host: url.host_str().unwrap_or_default().to_owned(),
                 port: url.port_or_known_default().unwrap_or_default(),
@@ -261,8 +264,18 @@ impl<A: Artifacts> Enquirer<'_, A> {
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.get(&question).cloned()
         };
-        if let Some(answer) = heard(&self.revocation.heard) {
+        if let Some(answer) = heard(&revocation.heard) {
             return Ok(answer);
+        }
+        let take = |left: usize| left.checked_sub(1);
+        let left = &self.judge.enquiries;
+        if left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_err()
+        {
+            return Err(Refused::Failed(format!(
+                "not asked, after {MAX_ENQUIRIES} questions for this image"
+            )));
         }
         let is_list = request.is_none();
         let answer = self
@@ -275,7 +288,7 @@ impl<A: Artifacts> Enquirer<'_, A> {
             })
             .await
             .map_err(Refused::Failed)?;
-        let memory = &self.revocation.heard;
+        let memory = &revocation.heard;
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         let kept: usize = memory.values().map(Bytes::len).sum();
         if kept + answer.len() <= MOST_KEPT {

@@ -264,8 +264,7 @@ impl<A: Artifacts> Examination<'_, A> {
             let time = (self.envelope.scheme == Scheme::SigningAuthority)
                 .then_some(self.envelope.signed_at);
             let chain = &self.envelope.chain;
-            let revocation = self.judge.policy.revocation();
-            let state = revocation::check(chain, time, revocation, self.artifacts).await;
+            let state = revocation::check(chain, time, self.judge, self.artifacts).await;
             if let Err(flaw) = self.note(Aspect::Revocation, state) {
                 return flaw.check(signer);
             }
@@ -342,13 +341,7 @@ impl<A: Artifacts> Examination<'_, A> {
             stamp.latest,
             "the time-stamp authority says that it was",
         )?;
-        revocation::check(
-            &stamp.chain,
-            None,
-            self.judge.policy.revocation(),
-            self.artifacts,
-        )
-        .await?;
+        revocation::check(&stamp.chain, None, self.judge, self.artifacts).await?;
         Ok(Some(stamp.latest))
     }
 }
