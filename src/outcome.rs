@@ -45,6 +45,8 @@ pub enum ExitCode {
     TrustRootTooOld = 36,
     /// A signature is by the right signer, and nothing proves that a transparency log has it.
     NotLogged = 37,
+    /// A signature was made with a certificate that its authority revoked.
+    SignatureRevoked = 38,
     /// A deploy failed. No step of this version ends so.
     DeployFailed = 40,
     /// A gate saw the service fail.
@@ -63,10 +65,11 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code, the most dangerous outcome first: the documented precedence.
-    pub const BY_PRECEDENCE: [Self; 24] = [
+    pub const BY_PRECEDENCE: [Self; 25] = [
         Self::RollbackFailed,
         Self::RolledBack,
         Self::BadSignature,
+        Self::SignatureRevoked,
         Self::SignatureExpired,
         Self::NotLogged,
         Self::WrongSigner,
@@ -127,6 +130,7 @@ impl ExitCode {
             Self::SignatureExpired => "signature-expired",
             Self::TrustRootTooOld => "trust-root-too-old",
             Self::NotLogged => "not-logged",
+            Self::SignatureRevoked => "signature-revoked",
             Self::DeployFailed => "deploy-failed",
             Self::GateFailed => "gate-failed",
             Self::GateInconclusive => "gate-inconclusive",

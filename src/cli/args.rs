@@ -249,7 +249,7 @@ pub struct VerifyArgs {
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
     /// A public key that may have signed them; several are alternatives.
-    #[arg(long, required_unless_present = "identity", value_name = "FILE")]
+    #[arg(long, required_unless_present_any = ["identity", "trust_policy"], value_name = "FILE")]
     pub key: Vec<PathBuf>,
     /// An identity that may have signed them (`*` and `**` are patterns); several are alternatives.
     #[arg(long, requires = "issuer", value_name = "PATTERN")]
@@ -260,6 +260,15 @@ pub struct VerifyArgs {
     /// The trust root: `sigstore`, `github` or a `trusted_root.json` [default: sigstore].
     #[arg(long, value_name = "FILE")]
     pub trusted_root: Vec<String>,
+    /// A `trustpolicy.json` of notation: signatures of the Notary Project count as it says.
+    #[arg(long, requires = "trust_store", value_name = "FILE")]
+    pub trust_policy: Option<PathBuf>,
+    /// The folder `truststore` that belongs to it, with `x509` below.
+    #[arg(long, requires = "trust_policy", value_name = "DIR")]
+    pub trust_store: Option<PathBuf>,
+    /// A host that may be asked whether certificates are revoked, with the port if it is not 80.
+    #[arg(long, value_name = "HOST")]
+    pub revocation_host: Vec<String>,
     /// Whether a transparency log must have the signatures [default: required with --identity, ignored with --key].
     #[arg(long, value_enum, value_name = "WHETHER")]
     pub tlog: Option<LogArgument>,

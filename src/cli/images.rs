@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::args::{LogArgument, PullArgs, StoreArgs, VerifyArgs};
 use super::clients::{Access, Parts, read};
 use super::host;
+use super::notary;
 use super::session::Session;
 use crate::engine::task::{Action, DEFAULT_TIMEOUT, Task, Tasks};
 use crate::engine::world::RunNames;
@@ -18,8 +19,10 @@ use crate::pipeline::signer::RootSource;
 use crate::step::preload::Preload;
 use crate::step::verify::Verify;
 use crate::trust::keyless::SubjectError;
+use crate::trust::notation::RevocationHost;
 use crate::trust::{
-    Identity, LogRequirement, Pattern, Policy, PublicKey, Requirement, Rule, Signer, TrustRoot,
+    Identity, LogRequirement, Pattern, Policy, PublicKey, Requirement, Revocation, Rule, Signer,
+    TrustRoot,
 };
 
 /// Fetches images into the cache and prints each with its digest.
@@ -114,6 +117,18 @@ fn policy(arguments: &VerifyArgs) -> Result<Policy, Failure> {
         let log = log(LogRequirement::Required);
         signers.insert(text.clone(), Signer::Identity { identity, log });
     }
+    if let (Some(file), Some(store)) = (&arguments.trust_policy, &arguments.trust_store) {
+        let notary = notary::of_policy(file, store)?;
+        signers.insert(file.display().to_string(), Signer::Notation { notary });
+    }
+    let hosts = arguments.revocation_host.iter().map(|text| {
+        text.parse().map_err(|reason: String| {
+            Failure::new(ExitCode::Usage, format!("`{text}` is no host"))
+                .caused_by(reason)
+                .hinted("write the host of an OCSP responder or a revocation list, with the port if it is not 80")
+        })
+    });
+    let hosts = hosts.collect::<Result<Vec<RevocationHost>, _>>()?;
     let sources = arguments.trusted_root.iter().map(|text| {
         RootSource::parse(text).map_err(|problem| {
             Failure::new(ExitCode::Usage, format!("`{text}` is no trust root"))
@@ -131,8 +146,12 @@ fn policy(arguments: &VerifyArgs) -> Result<Policy, Failure> {
         requirement: Requirement::any(signers.keys().cloned())
             .map_err(|error| unusable(error.to_string()))?,
     };
-    let policy = Policy::new(signers, vec![rule]).map_err(|error| unusable(error.to_string()))?;
-    Ok(policy.with_roots(roots))
+    let policy = Policy::new(signers, vec![rule]).map_err(|error| {
+        Failure::explained(ExitCode::Usage, "the signers make no trust rule", &error)
+    })?;
+    Ok(policy
+        .with_roots(roots)
+        .with_revocation(Revocation::new(hosts)))
 }
 
 /// Reads the trust roots; without any, the one of the public good instance, if a signer needs one.
@@ -145,6 +164,7 @@ pub fn roots<'a>(
 ) -> Result<Vec<TrustRoot>, Failure> {
     let needed = signers.any(|signer| match signer {
         Signer::Identity { .. } => true,
+        Signer::Notation { .. } => false,
         Signer::Key { log, .. } => *log == LogRequirement::Required,
     });
     let sources = given.unwrap_or_else(|| {

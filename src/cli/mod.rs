@@ -27,6 +27,7 @@ mod logins;
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
 pub mod machine;
 mod mirrors;
+mod notary;
 pub mod outputs;
 mod pipeline;
 mod playground;

@@ -8,7 +8,7 @@ use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key, roots};
 use super::ways::Ways;
-use super::{logins, mirrors};
+use super::{logins, mirrors, notary};
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -22,7 +22,7 @@ use crate::pipeline::model::{RegistryAuth, SecretSource, Trust};
 use crate::pipeline::signer::RootSource;
 use crate::pipeline::{Document, RunNames, Source};
 use crate::step::Verb;
-use crate::trust::{Policy, Requirement, Rule, Signer};
+use crate::trust::{Policy, Requirement, Revocation, Rule, Signer};
 
 /// The part of a document that does not change while it runs.
 pub struct Setting {
@@ -96,6 +96,13 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
             signers.insert(name.value.0.clone(), Signer::Identity { identity, log });
             continue;
         }
+        if let Some(notation) = &signer.notation {
+            let notary = notary::of_document(&name.value.0, notation, folder)
+                .map_err(|failure| failure.fact("signer", &name.value.0))?;
+            part(hash, &notary.fingerprint().to_string());
+            signers.insert(name.value.0.clone(), Signer::Notation { notary });
+            continue;
+        }
         let mut keys = Vec::new();
         for path in signer.key.iter().flat_map(|key| &key.0) {
             let public = key(&folder.join(&path.value))
@@ -140,7 +147,12 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
             &error,
         )
     })?;
-    Ok(policy.with_roots(roots))
+    let hosts = trust.revocation.iter().flat_map(|it| &it.hosts.0);
+    let hosts: Vec<_> = hosts.map(|host| host.value.0.clone()).collect();
+    hosts.iter().for_each(|host| part(hash, &host.to_string()));
+    Ok(policy
+        .with_roots(roots)
+        .with_revocation(Revocation::new(hosts)))
 }
 
 /// Returns what the clients and the world of a document are made of.
@@ -265,6 +277,12 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
                 grants.read(
                     path.value.display().to_string(),
                     format!("key of signer {}", name.value),
+                );
+            }
+            for path in signer.notation.iter().flat_map(notary::files) {
+                grants.read(
+                    path.display().to_string(),
+                    format!("certificates of signer {}", name.value),
                 );
             }
         }

@@ -80,6 +80,16 @@ impl Client {
         self.transport.quotas()
     }
 
+    /// Returns the HTTP client below.
+    pub(crate) fn http(&self) -> &net::Client {
+        self.transport.http()
+    }
+
+    /// Returns the time.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.transport.now()
+    }
+
     /// Returns the log of every request that was sent.
     #[must_use]
     pub fn log(&self) -> net::RequestLog {

@@ -21,6 +21,7 @@ pub mod mirror;
 mod misshapen;
 pub mod model;
 mod names;
+pub mod notary;
 mod quantity;
 pub mod record;
 pub mod scalar;

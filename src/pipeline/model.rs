@@ -15,6 +15,7 @@ pub use super::login::{
 };
 use super::map::{Map, OneOrMany};
 use super::mirror::{Fallback, Mirror, MirrorFiles};
+use super::notary::RevocationHost;
 use super::record::record;
 use super::scalar::{Attempts, Count, InputType, Pattern, Platform};
 use super::signer::RootSource;
@@ -227,8 +228,19 @@ record! {
         /// By which trust roots certificates and transparency logs are verified: `sigstore` (the default) and `github`
         /// are compiled in, everything else is the path of a `trusted_root.json`.
         roots: Option<OneOrMany<Spanned<RootSource>>>,
+        /// Who may be asked whether certificates of Notary signatures are revoked.
+        revocation: Option<TrustRevocation>,
     }
     check = validate::trust;
+}
+
+record! {
+    /// Who may be asked whether certificates are revoked.
+    pub struct TrustRevocation("`revocation`") {
+        /// The hosts of OCSP responders and revocation lists, with the port if it is not 80. What a certificate names
+        /// beside these is never asked.
+        hosts: OneOrMany<Spanned<RevocationHost>>,
+    }
 }
 
 record! {
@@ -247,7 +259,7 @@ record! {
         /// Who must have signed it.
         signed_by: SignedBy,
     }
-    later = ["mode", "attestations", "notation"];
+    later = ["mode", "attestations"];
 }
 
 /// How many of which signers must have signed.

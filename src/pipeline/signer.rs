@@ -8,6 +8,7 @@ use super::convert::{Context, FromScalar, Problem, Shape};
 use super::diagnostic::Kind;
 use super::map::OneOrMany;
 use super::model::Trust;
+use super::notary::Notation;
 use super::record::{choice, record};
 use super::source::Spanned;
 use super::tree::Node;
@@ -28,8 +29,10 @@ record! {
         claims: Option<Claims>,
         /// Whether a transparency log must have the signature: `required` is the default with `issuer`, `ignored` with `key`.
         tlog: Option<Spanned<Log>>,
+        /// Whoever signs with certificates of the Notary Project (`notation sign`).
+        notation: Option<Notation>,
     }
-    later = ["certificate", "notation", "subject-regexp", "transparency-log"];
+    later = ["certificate", "subject-regexp", "transparency-log"];
     check = check;
 }
 
@@ -122,12 +125,26 @@ impl Claims {
 
 fn check(signer: &Signer, node: &Node, context: &mut Context<'_>) {
     // A key that is not known may be one of these, misspelt: that is said already.
-    let known = |key: &str| ["key", "issuer", "subject", "claims", "tlog"].contains(&key);
+    let known =
+        |key: &str| ["key", "issuer", "subject", "claims", "tlog", "notation"].contains(&key);
     let entries = node.mapping().unwrap_or_default();
     if entries.iter().any(|entry| !known(&entry.key)) {
         return;
     }
     let has = |key: &str| node.entry(key).is_some();
+    if has("notation") {
+        let others = ["key", "issuer", "subject", "claims", "tlog"];
+        if let Some(other) = others.into_iter().find(|key| has(key)) {
+            let message = format!("the signer has `notation` and `{other}`");
+            let diagnostic = context.error(Kind::Conflict, node.span, message);
+            context.push(
+                diagnostic
+                    .caused_by("a signer is of one kind")
+                    .helped("make two signers of it, and name both in a rule"),
+            );
+        }
+        return;
+    }
     let (kind, message, cause, help) = match (has("key"), has("issuer"), has("subject")) {
         (true, true, _) | (true, _, true) => (
             Kind::Conflict,
@@ -148,8 +165,8 @@ fn check(signer: &Signer, node: &Node, context: &mut Context<'_>) {
         (false, false, false) => (
             Kind::MissingKey,
             "the signer is nobody",
-            "it has neither a key nor an identity",
-            "write `key: cosign.pub`, or `issuer` and `subject`",
+            "it has neither a key nor an identity, nor certificates",
+            "write `key: cosign.pub`, or `issuer` and `subject`, or `notation`",
         ),
         (false, true, false) => (
             Kind::MissingKey,
@@ -195,6 +212,8 @@ impl Trust {
         let keys = self.signers.values().flat_map(|signer| &signer.key);
         let keys = keys.flat_map(|key| &key.0).map(|path| path.value.as_path());
         let roots = self.roots.iter().flat_map(|roots| &roots.0);
+        let notations = self.signers.values().flat_map(|signer| &signer.notation);
+        let keys = keys.chain(notations.flat_map(Notation::files));
         keys.chain(roots.filter_map(|root| match &root.value {
             RootSource::Embedded(_) => None,
             RootSource::File(path) => Some(path.as_path()),

@@ -48,6 +48,11 @@ impl Action for Verify {
                 sources(&reference.repository.registry, "verify", grants, context);
             }
         }
+        if let Some(policy) = &context.world.policy {
+            for place in policy.revocation().hosts() {
+                grants.host(&place.host, place.port, "revocation of certificates");
+            }
+        }
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
@@ -122,12 +127,29 @@ async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
         return Err(failure.fact("image", name));
     }
     let rule = verdict.rule.map(|rule| rule.pattern).unwrap_or_default();
+    let mut skipped = None;
     let signers: Vec<String> = match verdict.outcome {
         Outcome::Verified { signers } => signers.into_iter().collect(),
+        Outcome::Skipped { signer, statement } => {
+            skipped = Some(format!(
+                "WARNING: nothing was verified: the trust policy of {signer} says `skip` in the statement `{statement}`"
+            ));
+            Vec::new()
+        }
         Outcome::Refused(_) => Vec::new(),
     };
     world.state.proven(name, image.digest);
-    let line = format!("{name}: signed by {} (rule {rule})", signers.join(", "));
+    let mut line = match skipped {
+        Some(skipped) => format!("{name}: {skipped} (rule {rule})"),
+        None => format!("{name}: signed by {} (rule {rule})", signers.join(", ")),
+    };
+    for candidate in &verdict.candidates {
+        for warning in candidate.check.warnings() {
+            line.push_str(&format!(
+                "\n  WARNING, not enforced at this level: {warning}"
+            ));
+        }
+    }
     context.events.emit(Detail::ImageVerified {
         image: name.to_owned(),
         digest: image.digest,

@@ -9,6 +9,7 @@ use super::judge::quoted;
 use super::keyless::{Mismatch, Proof};
 pub use super::maker::Maker;
 use super::maker::accepting;
+use super::notation::Fault;
 use super::source::LookupError;
 use crate::oci::Digest;
 
@@ -79,6 +80,8 @@ impl fmt::Display for Place {
 pub enum Format {
     /// A Sigstore bundle.
     Bundle,
+    /// An envelope of the Notary Project.
+    Notation,
     /// A simple signing payload, with the signature in an annotation.
     SimpleSigning,
 }
@@ -87,6 +90,7 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bundle => "bundle",
+            Self::Notation => "notation",
             Self::SimpleSigning => "simple signing",
         })
     }
@@ -143,6 +147,8 @@ pub enum Check {
     },
     /// The signature of a blob (`cosign sign-blob`), which cosign does not take for an image either.
     MessageSignature,
+    /// A whole signature of the Notary Project that does not count.
+    Notation(Fault),
     /// Its signer's signatures have to be in a transparency log, and nothing proves that this one is.
     NotLogged {
         /// The signer, if it is one of the policy's.
@@ -222,6 +228,7 @@ impl Check {
             Self::Good { .. } => "good",
             Self::Malformed { .. } => "malformed",
             Self::MessageSignature => "not a signature of an image: a signature of a blob",
+            Self::Notation(fault) => fault.verdict(),
             Self::NotLogged { .. } => "not in a transparency log",
             Self::OtherDigest { .. } => "signature of another digest",
             Self::OtherSigner { .. } => "signer not in the rule",
@@ -240,7 +247,20 @@ impl Check {
         match self {
             Self::Good { signer, .. } | Self::OtherSigner { signer, .. } => Some(signer),
             Self::NotLogged { signer, .. } | Self::OtherDigest { signer, .. } => signer.as_deref(),
+            Self::Notation(fault) => fault.signer(),
             _ => None,
+        }
+    }
+
+    /// Returns the checks of a good signature that failed and are not enforced.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        match self {
+            Self::Good {
+                by: Maker::Notation { warnings, .. },
+                ..
+            } => warnings,
+            _ => &[],
         }
     }
 
@@ -285,6 +305,7 @@ impl Check {
                 super::bundle::SIGN_PREDICATE.to_owned(),
                 "a message signature".into(),
             ),
+            Self::Notation(fault) => return fault.found(),
             Self::NotLogged {
                 expected, found, ..
             }
@@ -364,6 +385,7 @@ impl Check {
             }
             Self::Certificate { .. } => "to accept it, add a signer `{issuer: …, subject: …}` to the rule, or sign with a key as well: `cosign sign --key cosign.key IMAGE`".into(),
             Self::Expired { .. } => "sign the image again; the signer's clock, log and time-stamp authority must agree".into(),
+            Self::Notation(fault) => fault.hint(),
             Self::NotLogged { signer, .. } => {
                 let signer = signer.as_deref().unwrap_or("the signer");
                 format!("sign with a transparency log, or write `tlog: ignored` for {signer}")

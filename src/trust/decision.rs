@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::candidate::{Candidate, Check, OverLimit};
 use super::judge::quoted;
+use super::notation::Fault;
 use super::policy::{Policy, Rule, Signer};
 use super::refusal::Refusal;
 use super::source::LookupError;
@@ -40,7 +41,9 @@ pub(super) fn decide(policy: &Policy, rule: &Rule, image: &str, findings: &Findi
         return Outcome::Verified { signers };
     }
     let refusal = unknown(findings)
+        .or_else(|| findings.candidates.iter().find_map(revocation_unknown))
         .or_else(|| bad(&findings.candidates))
+        .or_else(|| findings.candidates.iter().find_map(revoked))
         .or_else(|| findings.candidates.iter().find_map(expired))
         .or_else(|| findings.candidates.iter().find_map(not_logged))
         .or_else(|| findings.candidates.iter().find_map(root_too_old))
@@ -54,10 +57,16 @@ pub(super) fn decide(policy: &Policy, rule: &Rule, image: &str, findings: &Findi
 
 /// Returns how a signer of the rule signs: with a key, unless all of them are identities.
 fn command(policy: &Policy, rule: &Rule, image: &str) -> String {
-    let mut signers = rule.requirement.signers().iter();
-    let is_key = |name: &String| matches!(policy.signers().get(name), Some(Signer::Key { .. }));
-    if signers.any(is_key) {
+    let signers = rule.requirement.signers().iter();
+    let signers: Vec<&Signer> = signers
+        .filter_map(|name| policy.signers().get(name))
+        .collect();
+    let is_key = |signer: &&Signer| matches!(signer, Signer::Key { .. });
+    let is_notation = |signer: &&Signer| matches!(signer, Signer::Notation { .. });
+    if signers.iter().any(|it| is_key(&it)) {
         format!("cosign sign --key cosign.key {image}")
+    } else if signers.iter().all(|it| is_notation(&it)) {
+        format!("notation sign {image}")
     } else {
         format!("cosign sign {image}")
     }
@@ -88,6 +97,43 @@ fn unknown(findings: &Findings) -> Option<Refusal> {
         (None, Some(over)) => Some(Refusal::LimitReached { over: *over }),
         (None, None) => None,
     }
+}
+
+fn revocation_unknown(candidate: &Candidate) -> Option<Refusal> {
+    let Check::Notation(
+        fault @ Fault::RevocationUnknown {
+            certificate,
+            reasons,
+            ..
+        },
+    ) = &candidate.check
+    else {
+        return None;
+    };
+    Some(Refusal::RevocationUnknown {
+        certificate: certificate.clone(),
+        reasons: reasons.clone(),
+        hint: fault.hint(),
+    })
+}
+
+fn revoked(candidate: &Candidate) -> Option<Refusal> {
+    let Check::Notation(Fault::Revoked {
+        signer,
+        certificate,
+        since,
+        by,
+    }) = &candidate.check
+    else {
+        return None;
+    };
+    Some(Refusal::Revoked {
+        signer: signer.clone(),
+        certificate: certificate.clone(),
+        since: *since,
+        by: by.clone(),
+        manifest: candidate.manifest,
+    })
 }
 
 fn bad(candidates: &[Candidate]) -> Option<Refusal> {
@@ -197,6 +243,11 @@ fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
                     | Check::UnknownAuthority { .. }
                     | Check::UnknownIdentity { .. }
                     | Check::Certificate { .. }
+                    | Check::Notation(
+                        Fault::NotAsked
+                            | Fault::UnknownSubject { .. }
+                            | Fault::UntrustedChain { .. }
+                    )
             )
         })
         .count();
@@ -209,6 +260,9 @@ fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
             Check::UnknownIdentity {
                 identity, issuer, ..
             } => Some(format!("{} (issuer {})", quoted(identity), quoted(issuer))),
+            Check::Notation(
+                Fault::UnknownSubject { subject, .. } | Fault::UntrustedChain { subject, .. },
+            ) => Some(subject.clone()),
             _ => None,
         })
         .take(3)
@@ -217,7 +271,7 @@ fn wrong_signer(rule: &Rule, candidates: &[Candidate]) -> Option<Refusal> {
     let edit = candidates
         .iter()
         .find_map(|candidate| match &candidate.check {
-            Check::UnknownAuthority { .. } | Check::UnknownIdentity { .. } => {
+            Check::UnknownAuthority { .. } | Check::UnknownIdentity { .. } | Check::Notation(_) => {
                 candidate.check.hint()
             }
             _ => None,

@@ -11,7 +11,9 @@ use super::candidate::{Candidate, Cap, Check, Format, OverLimit, Place};
 use super::decision::Findings;
 use super::judge::Judge;
 use super::source::{Artifacts, LookupError, Raw};
-use super::{MAX_BUNDLE, MAX_CANDIDATES, MAX_MANIFEST, MAX_TOTAL, bundle, simple_signing};
+use super::{
+    MAX_BUNDLE, MAX_CANDIDATES, MAX_MANIFEST, MAX_TOTAL, bundle, notation, simple_signing,
+};
 use crate::oci::{self, Descriptor, Digest, Repository};
 
 /// Looks for signatures until the rule is satisfied or every place has been looked at.
@@ -144,7 +146,7 @@ impl<'a, A: Artifacts> Search<'a, A> {
 
     /// Opens referrers, the likeliest first: one alone, since one is the usual number, then some at a time.
     async fn open_all(&mut self, place: Place, mut descriptors: Vec<Descriptor>) {
-        descriptors.retain(may_be_bundle);
+        descriptors.retain(may_be_signature);
         descriptors.sort_by_key(unlikelihood);
         let descriptors = self.within_cap(descriptors);
         let mut rest = descriptors.as_slice();
@@ -166,42 +168,90 @@ impl<'a, A: Artifacts> Search<'a, A> {
 
     /// Opens one referrer. What is no bundle is no candidate, whatever the list said of it.
     async fn open(&self, place: Place, descriptor: &Descriptor) -> Option<Candidate> {
-        let candidate = |check| Candidate {
+        let listed_as_notation = descriptor.artifact_type.as_deref() == Some(NOTATION);
+        let candidate = |format, check| Candidate {
             place,
-            format: Format::Bundle,
+            format,
             manifest: descriptor.digest,
             check,
             claims: None,
         };
+        let listed = if listed_as_notation {
+            Format::Notation
+        } else {
+            Format::Bundle
+        };
+        // The list's word is enough to leave it unread where nobody asks for it, and never enough to believe it.
+        if listed_as_notation && !self.judge.asks_notation() {
+            let check = Check::Notation(notation::Fault::NotAsked);
+            return Some(candidate(listed, check));
+        }
         let bytes = match self.manifest(descriptor).await {
             Ok(bytes) => bytes,
-            Err(check) => return Some(candidate(check)),
+            Err(check) => return Some(candidate(listed, check)),
         };
         let manifest = match serde_json::from_slice::<Manifest>(&bytes) {
             Ok(manifest) => manifest,
-            Err(error) => return Some(candidate(unreadable_manifest(&error))),
+            Err(error) => return Some(candidate(listed, unreadable_manifest(&error))),
         };
+        if manifest.is_notation() {
+            let check = self.envelope(&manifest).await;
+            return Some(candidate(Format::Notation, check));
+        }
         let is_bundle =
             |layer: &&Descriptor| layer.media_type.starts_with(bundle::MEDIA_TYPE_PREFIX);
         let layer = manifest.layers.iter().find(is_bundle)?;
-        Some(candidate(self.bundle(&manifest, layer).await))
+        let check = self.bundle(&manifest, layer).await;
+        Some(candidate(Format::Bundle, check))
     }
 
-    async fn bundle(&self, manifest: &Manifest, layer: &Descriptor) -> Check {
-        if manifest.layers.len() != 1 {
-            return Check::Malformed {
-                reason: "the manifest is not that of one bundle".into(),
+    async fn envelope(&self, manifest: &Manifest) -> Check {
+        if !self.judge.asks_notation() {
+            return Check::Notation(notation::Fault::NotAsked);
+        }
+        let layer = match self.only_layer(manifest) {
+            Ok(layer) => layer,
+            Err(check) => return check,
+        };
+        match self.blob(layer).await {
+            Ok(bytes) => {
+                let media_type = layer.media_type.as_str();
+                notation::check(
+                    media_type,
+                    &bytes,
+                    self.judge,
+                    self.repository,
+                    self.artifacts,
+                )
+                .await
+            }
+            Err(check) => check,
+        }
+    }
+
+    /// Returns the layer of a manifest that carries one signature of this image.
+    fn only_layer<'m>(&self, manifest: &'m Manifest) -> Result<&'m Descriptor, Check> {
+        let [layer] = manifest.layers.as_slice() else {
+            return Err(Check::Malformed {
+                reason: "the manifest is not that of one signature".into(),
                 expected: "1 layer".into(),
                 found: format!("{} layers", manifest.layers.len()),
-            };
-        }
+            });
+        };
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         if subject != Some(self.judge.digest) {
-            return Check::Malformed {
+            return Err(Check::Malformed {
                 reason: "the manifest's subject is another image".into(),
                 expected: self.judge.digest.to_string(),
                 found: subject.map_or_else(|| "no subject".into(), |found| found.to_string()),
-            };
+            });
+        }
+        Ok(layer)
+    }
+
+    async fn bundle(&self, manifest: &Manifest, layer: &Descriptor) -> Check {
+        if let Err(check) = self.only_layer(manifest) {
+            return check;
         }
         // What the manifest says of itself is enough to leave an attestation unread, and never
         // enough to take it for a signature.
@@ -354,16 +404,18 @@ fn within(cap: Cap, size: u64) -> Result<(), OverLimit> {
 /// How many referrers are opened at a time.
 const AT_ONCE: usize = 4;
 
-/// Tells whether a list's entry could be a bundle.
+/// Tells whether a list's entry could be a bundle or an envelope.
 ///
 /// cosign 3.1.1 writes the type of the empty config in place of the bundle's into the referrers tag,
 /// and registries repeat the config's type, so those are opened too.
-fn may_be_bundle(descriptor: &Descriptor) -> bool {
+fn may_be_signature(descriptor: &Descriptor) -> bool {
     descriptor.artifact_type.as_deref().is_none_or(|kind| {
         kind.starts_with(bundle::MEDIA_TYPE_PREFIX)
             || matches!(
                 kind,
-                "" | "application/vnd.oci.empty.v1+json"
+                NOTATION
+                    | ""
+                    | "application/vnd.oci.empty.v1+json"
                     | "application/vnd.oci.image.config.v1+json"
                     | "application/vnd.docker.container.image.v1+json"
             )
@@ -376,10 +428,12 @@ fn unlikelihood(descriptor: &Descriptor) -> u8 {
     match descriptor.annotations.get(bundle::PREDICATE_ANNOTATION) {
         Some(predicate) if predicate == bundle::SIGN_PREDICATE => 0,
         Some(_) => 3,
-        None if kind.starts_with(bundle::MEDIA_TYPE_PREFIX) => 1,
+        None if kind.starts_with(bundle::MEDIA_TYPE_PREFIX) || kind == NOTATION => 1,
         None => 2,
     }
 }
+
+const NOTATION: &str = notation::ARTIFACT_TYPE;
 
 fn is_itself(what: &str, bytes: &[u8], digest: &Digest) -> Result<(), Check> {
     let found = Digest::of(bytes);
@@ -407,12 +461,22 @@ struct Index {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Manifest {
+    artifact_type: Option<String>,
+    config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
     subject: Option<Subject>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    fn is_notation(&self) -> bool {
+        let config = self.config.as_ref().map(|it| it.media_type.as_str());
+        self.artifact_type.as_deref() == Some(NOTATION) || config == Some(NOTATION)
+    }
 }
 
 #[derive(Deserialize)]

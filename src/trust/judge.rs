@@ -1,5 +1,7 @@
 //! The one decision that all forms of signatures share.
 
+use std::sync::atomic::AtomicUsize;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -14,9 +16,17 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) rule: &'a Rule,
     pub(super) digest: Digest,
+    /// How many questions about revocation are left for this image.
+    pub(super) enquiries: AtomicUsize,
 }
 
 impl Judge<'_> {
+    /// Tells whether anybody signs for the Notary Project.
+    pub(super) fn asks_notation(&self) -> bool {
+        let mut signers = self.policy.signers().values();
+        signers.any(|signer| matches!(signer, Signer::Notation { .. }))
+    }
+
     /// Decides what a signature is worth: who made it, and of what.
     ///
     /// With keys alone, a foreign signature and an altered one look the same: no key verifies
@@ -165,7 +175,7 @@ impl Judge<'_> {
             .filter_map(|name| Some((name, self.policy.signers().get(name)?)))
             .flat_map(|(name, signer)| {
                 let keys: &[PublicKey] = match signer {
-                    Signer::Identity { .. } => &[],
+                    Signer::Identity { .. } | Signer::Notation { .. } => &[],
                     Signer::Key { keys, .. } => keys,
                 };
                 keys.iter().map(move |key| (name, key))

@@ -328,20 +328,23 @@ fn elliptic(curve: ObjectIdentifier, point: &[u8]) -> Result<KeyAlgorithm, KeyEr
     Ok(algorithm)
 }
 
-fn rsa(key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
-    let modulus = SliceReader::new(key)
-        .and_then(|mut reader| {
-            reader.sequence(|reader| {
-                let modulus = UintRef::decode(reader)?;
-                UintRef::decode(reader)?;
-                Ok(modulus.as_bytes())
-            })
+/// Returns the length of the modulus of an RSA key.
+pub(super) fn rsa_bits(key: &[u8]) -> x509_cert::der::Result<usize> {
+    let modulus = SliceReader::new(key).and_then(|mut reader| {
+        reader.sequence(|reader| {
+            let modulus = UintRef::decode(reader)?;
+            UintRef::decode(reader)?;
+            Ok(modulus.as_bytes())
         })
-        .map_err(|error| KeyError::Malformed {
-            reason: error.to_string(),
-        })?;
+    })?;
     let leading = modulus.first().map_or(0, |byte| byte.leading_zeros());
-    let bits = (modulus.len() * 8).saturating_sub(leading as usize);
+    Ok((modulus.len() * 8).saturating_sub(leading as usize))
+}
+
+fn rsa(key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
+    let bits = rsa_bits(key).map_err(|error| KeyError::Malformed {
+        reason: error.to_string(),
+    })?;
     if (2048..=8192).contains(&bits) {
         Ok(KeyAlgorithm::Rsa { bits })
     } else {

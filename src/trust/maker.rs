@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::judge::quoted;
@@ -21,6 +22,21 @@ pub enum Maker {
     },
     /// A key of the policy, by its fingerprint.
     Key(Digest),
+    /// The key of a certificate of the Notary Project.
+    Notation {
+        /// Whom it names.
+        subject: String,
+        /// The statement of the trust policy that applied.
+        statement: String,
+        /// How strict that is.
+        level: String,
+        /// When it was signed at the latest, if somebody but the signer says so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+        /// The checks that failed and are not enforced.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
 }
 
 impl fmt::Display for Maker {
@@ -30,6 +46,22 @@ impl fmt::Display for Maker {
                 write!(f, "as {} (issuer {})", quoted(identity), quoted(issuer))
             }
             Self::Key(key) => write!(f, "with key {key}"),
+            Self::Notation {
+                subject,
+                level,
+                at,
+                warnings,
+                ..
+            } => {
+                write!(f, "as {subject} (level {level})")?;
+                if let Some(at) = at {
+                    write!(f, ", on {at}")?;
+                }
+                for warning in warnings {
+                    write!(f, "; WARNING, not enforced at this level: {warning}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

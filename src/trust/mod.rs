@@ -7,11 +7,13 @@
 //! Signers are keys and identities, and signatures those of cosign in both of its forms:
 //! Sigstore bundles beside the image, and the older `sha256-<hex>.sig` tag. No log is ever asked:
 //! what it proves comes with the signature, and every [`Verdict`] says whether that was looked at.
+//! Signers of the Notary Project have certificates, and envelopes beside the image ([`notation`]).
 //!
 //! # Caps
 //!
 //! A registry can't make us read without end: [`MAX_CANDIDATES`] candidates, [`MAX_MANIFEST`] bytes
-//! a manifest, [`MAX_BUNDLE`] bytes a bundle or payload, [`MAX_TOTAL`] bytes an image. Going over one
+//! a manifest, [`MAX_BUNDLE`] bytes a bundle or payload, [`MAX_TOTAL`] bytes an image, and [`MAX_ENQUIRIES`]
+//! questions to authorities about revocation. Going over one
 //! of them before the rule is satisfied is an outcome of its own, [`Refusal::LimitReached`].
 //!
 //! # Requests
@@ -23,6 +25,7 @@
 pub mod candidate;
 pub mod key;
 pub mod keyless;
+pub mod notation;
 pub mod pattern;
 pub mod policy;
 pub mod sign;
@@ -44,10 +47,13 @@ mod tests;
 pub use candidate::{Candidate, Check};
 pub use key::PublicKey;
 pub use keyless::{Identity, LogRequirement, TrustRoot};
+pub use notation::{Notary, Revocation};
 pub use pattern::Pattern;
 pub use policy::{Policy, Requirement, Rule, Signer};
 pub use source::{Artifacts, LookupError};
 pub use verdict::{Outcome, Refusal, Verdict};
+
+use std::sync::atomic::AtomicUsize;
 
 use crate::oci::{Digest, Repository};
 
@@ -63,6 +69,9 @@ pub const MAX_BUNDLE: u64 = 10 * 1024 * 1024;
 /// The most bytes that are read for one image, manifests included.
 pub const MAX_TOTAL: u64 = 32 * 1024 * 1024;
 
+/// The most questions about revocation that are asked for one image.
+pub const MAX_ENQUIRIES: usize = 32;
+
 /// Verifies that a digest is signed as the policy's rule for the repository asks.
 ///
 /// Nothing but the registry is asked, and only as long as the rule is not satisfied.
@@ -75,10 +84,14 @@ pub async fn verify<A: Artifacts>(
     let Some(rule) = policy.rule_for(repository) else {
         return Verdict::no_rule(policy, repository, digest);
     };
+    if let Some(verdict) = Verdict::without_search(policy, rule, repository, digest) {
+        return verdict;
+    }
     let judge = judge::Judge {
         policy,
         rule,
         digest,
+        enquiries: AtomicUsize::new(MAX_ENQUIRIES),
     };
     let findings = discovery::Search::new(artifacts, repository, &judge)
         .run()

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::key::PublicKey;
 use super::keyless::{Identity, LogRequirement, TrustRoot};
+use super::notation::{Notary, Revocation};
 use super::pattern::Pattern;
 use crate::failure::{Explain, Fact};
 use crate::oci::{Digest, Repository};
@@ -20,6 +21,7 @@ pub struct Policy {
     signers: BTreeMap<String, Signer>,
     rules: Vec<Rule>,
     roots: Vec<TrustRoot>,
+    revocation: Revocation,
 }
 
 impl Policy {
@@ -46,6 +48,7 @@ impl Policy {
                     }
                     continue;
                 }
+                Signer::Notation { .. } => continue,
             };
             if keys.is_empty() {
                 return Err(PolicyError::NoKey {
@@ -78,6 +81,12 @@ impl Policy {
                     known: signers.keys().cloned().collect(),
                 });
             }
+            if let Some(signer) = anybodys(&rule.requirement, &signers) {
+                return Err(PolicyError::Lenient {
+                    pattern: rule.pattern.to_string(),
+                    signer,
+                });
+            }
             if let Some((first, second)) = overlapping(&rule.requirement, &signers) {
                 return Err(PolicyError::SharedIdentity {
                     pattern: rule.pattern.to_string(),
@@ -101,6 +110,7 @@ impl Policy {
             signers,
             rules,
             roots: Vec::new(),
+            revocation: Revocation::default(),
         })
     }
 
@@ -109,6 +119,19 @@ impl Policy {
     pub fn with_roots(mut self, roots: Vec<TrustRoot>) -> Self {
         self.roots = roots;
         self
+    }
+
+    /// Lets hosts be asked whether certificates of Notary signatures are revoked.
+    #[must_use]
+    pub fn with_revocation(mut self, revocation: Revocation) -> Self {
+        self.revocation = revocation;
+        self
+    }
+
+    /// Returns which hosts may be asked whether certificates are revoked.
+    #[must_use]
+    pub const fn revocation(&self) -> &Revocation {
+        &self.revocation
     }
 
     /// Returns the trust roots.
@@ -159,7 +182,7 @@ impl Policy {
             .iter()
             .filter_map(|(name, signer)| match signer {
                 Signer::Identity { identity, log } => Some((name.as_str(), identity, *log)),
-                Signer::Key { .. } => None,
+                Signer::Key { .. } | Signer::Notation { .. } => None,
             })
     }
 }
@@ -179,23 +202,34 @@ fn overlapping(
     if requirement.at_least < 2 {
         return None;
     }
-    let identities: Vec<(&String, &Identity)> = requirement
+    let named: Vec<(&String, &Signer)> = requirement
         .of
         .iter()
-        .filter_map(|name| match signers.get(name)? {
-            Signer::Identity { identity, .. } => Some((name, identity)),
-            Signer::Key { .. } => None,
-        })
+        .filter_map(|name| Some((name, signers.get(name)?)))
         .collect();
-    identities
-        .iter()
-        .enumerate()
-        .find_map(|(index, (first, one))| {
-            let (second, _) = identities[index + 1..]
-                .iter()
-                .find(|(_, other)| one.overlaps(other))?;
-            Some(((*first).clone(), (*second).clone()))
-        })
+    named.iter().enumerate().find_map(|(index, (first, one))| {
+        let mut others = named[index + 1..].iter();
+        let (second, _) = others.find(|(_, other)| match (one, other) {
+            (
+                Signer::Identity { identity: one, .. },
+                Signer::Identity {
+                    identity: other, ..
+                },
+            ) => one.overlaps(other),
+            (Signer::Notation { notary: one }, Signer::Notation { notary: other }) => {
+                one.overlaps(other)
+            }
+            _ => false,
+        })?;
+        Some(((*first).clone(), (*second).clone()))
+    })
+}
+
+/// Finds a signer who is anybody, where more than one has to have signed.
+fn anybodys(requirement: &Requirement, signers: &BTreeMap<String, Signer>) -> Option<String> {
+    let lenient = |name: &&String| matches!(signers.get(*name), Some(Signer::Notation { notary }) if notary.trusts_anybody());
+    let name = requirement.of.iter().find(lenient)?;
+    (requirement.of.len() > 1).then(|| name.clone())
 }
 
 /// Somebody who signs.
@@ -208,6 +242,11 @@ pub enum Signer {
         identity: Identity,
         /// Whether a transparency log has to have the signature.
         log: LogRequirement,
+    },
+    /// Whoever has a certificate that a trust policy of the Notary Project accepts.
+    Notation {
+        /// Which certificates those are, and how strictly signatures are checked.
+        notary: Notary,
     },
     /// Whoever holds one of these keys. Several keys are one signer, for instance while a
     /// key is being replaced.
@@ -333,6 +372,16 @@ pub enum PolicyError {
         /// How many different signers are named.
         signers: usize,
     },
+    /// A rule of several signers has one that is anybody.
+    #[error(
+        "the rule for `{pattern}` names the signer `{signer}` beside others, and takes anybody for it"
+    )]
+    Lenient {
+        /// The rule's pattern.
+        pattern: String,
+        /// The signer.
+        signer: String,
+    },
     /// A signer has no key.
     #[error("signer `{signer}` has no key")]
     NoKey {
@@ -397,6 +446,9 @@ impl Explain for PolicyError {
             ),
             Self::Count { signers, .. } => format!(
                 "give `at-least` a number from 1 to {signers}; a signer named twice counts once"
+            ),
+            Self::Lenient { signer, .. } => format!(
+                "with the levels `audit` and `skip` nobody has to have signed for `{signer}`: make it `strict` or `permissive`, or give it a rule of its own"
             ),
             Self::NoKey { signer } => {
                 format!("give it a key: `{signer}: {{key: [cosign.pub]}}`")

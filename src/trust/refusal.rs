@@ -17,11 +17,12 @@ use crate::outcome::ExitCode;
 /// broken bundle or an unreachable signature more never changes that. Where they are not enough,
 /// the first of these that applies is the reason:
 ///
-/// 1. [`CouldNotLookUp`](Self::CouldNotLookUp), [`LimitReached`](Self::LimitReached): something was
+/// 1. [`CouldNotLookUp`](Self::CouldNotLookUp), [`LimitReached`](Self::LimitReached),
+///    [`RevocationUnknown`](Self::RevocationUnknown): something was
 ///    not read that could have been the missing signature, so nothing is certain;
 /// 2. [`BadSignature`](Self::BadSignature): a signature of another digest before an altered or
 ///    malformed one;
-/// 3. [`Expired`](Self::Expired), [`NotLogged`](Self::NotLogged), [`RootTooOld`](Self::RootTooOld);
+/// 3. [`Revoked`](Self::Revoked), [`Expired`](Self::Expired), [`NotLogged`](Self::NotLogged), [`RootTooOld`](Self::RootTooOld);
 /// 4. [`WrongSigner`](Self::WrongSigner);
 /// 5. [`Unsigned`](Self::Unsigned): there is no signature of any form, attestations not counted.
 #[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
@@ -49,7 +50,7 @@ pub enum Refusal {
         error: LookupError,
     },
     /// There is a signature that was made when its certificate, an authority or a log was not valid.
-    #[error("expired: it was signed outside the validity of {what}")]
+    #[error("expired: outside the validity of {what}")]
     Expired {
         /// Which of them.
         what: String,
@@ -98,6 +99,16 @@ pub enum Refusal {
         /// What the root does not know.
         missing: String,
     },
+    /// The rule's signers have trust policies, and not enough of those say anything about the repository.
+    #[error("no statement of the trust policy of {} is about {repository}", signers.join(", "))]
+    NoStatement {
+        /// The repository.
+        repository: String,
+        /// The signers.
+        signers: Vec<String>,
+        /// The registry scopes that there are.
+        scopes: Vec<String>,
+    },
     /// There is no signature.
     #[error("unsigned: the registry answered, and has no signature of this digest{}", beside(*.others))]
     Unsigned {
@@ -105,6 +116,30 @@ pub enum Refusal {
         command: String,
         /// How many attestations or other things were found that are not signatures of an image.
         others: usize,
+    },
+    /// There is a signature by a signer of the rule, and nobody could be asked whether its certificate was revoked.
+    #[error("revocation unknown: nobody says whether {certificate} is revoked")]
+    RevocationUnknown {
+        /// The certificate.
+        certificate: String,
+        /// What came of each place that could have been asked.
+        reasons: Vec<String>,
+        /// The edit or the command that helps.
+        hint: String,
+    },
+    /// There is a signature by a signer of the rule, with a certificate that its authority took back.
+    #[error("revoked: {certificate} is revoked since {since}")]
+    Revoked {
+        /// The signer.
+        signer: String,
+        /// The certificate.
+        certificate: String,
+        /// Since when.
+        since: Timestamp,
+        /// Who says so.
+        by: String,
+        /// The manifest that carries the signature.
+        manifest: Digest,
     },
     /// The image is signed, but not by enough of the rule's signers.
     #[error("wrong signer: signed by {}, but the rule needs {needed}", alone(.found, .strangers))]
@@ -130,7 +165,9 @@ impl Refusal {
             Self::BadSignature { .. } => ExitCode::BadSignature,
             Self::CouldNotLookUp { .. } | Self::LimitReached { .. } => ExitCode::LookupFailed,
             Self::Expired { .. } => ExitCode::SignatureExpired,
-            Self::NoRule { .. } => ExitCode::Untrusted,
+            Self::NoRule { .. } | Self::NoStatement { .. } => ExitCode::Untrusted,
+            Self::RevocationUnknown { .. } => ExitCode::LookupFailed,
+            Self::Revoked { .. } => ExitCode::SignatureRevoked,
             Self::NotLogged { .. } => ExitCode::NotLogged,
             Self::RootTooOld { .. } => ExitCode::TrustRootTooOld,
             Self::Unsigned { .. } => ExitCode::Unsigned,
@@ -145,6 +182,7 @@ impl Refusal {
             Self::CouldNotLookUp { error } => {
                 error.limit.is_none() && matches!(error.status, None | Some(408 | 429 | 500..))
             }
+            Self::RevocationUnknown { .. } => true,
             _ => false,
         }
     }
@@ -158,7 +196,7 @@ impl Explain for Refusal {
             }
             Self::CouldNotLookUp { error } => return error.hint(),
             Self::Expired { .. } => {
-                "sign the image again: the signature was not made while all that it rests on was valid".into()
+                "sign the image again, while all that the signature rests on is valid".into()
             }
             Self::NotLogged { signer, .. } => format!(
                 "sign it so that a transparency log has it, or write `tlog: ignored` for the signer{}",
@@ -172,6 +210,13 @@ impl Explain for Refusal {
             }
             Self::NoRule { repository, .. } => {
                 format!("add a rule under `trust.images`: `\"{repository}\": {{signed-by: {{any: [SIGNER]}}}}`")
+            }
+            Self::NoStatement { repository, .. } => format!(
+                "add `{repository}` to the `registryScopes` of a statement, or a statement for `*`"
+            ),
+            Self::RevocationUnknown { hint, .. } => hint.clone(),
+            Self::Revoked { .. } => {
+                "sign the image again, with a certificate that is not revoked, and find out why this one is".into()
             }
             Self::Unsigned { command, .. } => format!("sign it: `{command}`"),
             Self::WrongSigner { hint, .. } => hint.clone(),
@@ -223,6 +268,28 @@ impl Explain for Refusal {
                 Fact::new("found", over.found),
             ],
             Self::NoRule { patterns, .. } => vec![Fact::new("rules", patterns.join(", "))],
+            Self::NoStatement { scopes, .. } => vec![Fact::new("scopes", scopes.join(", "))],
+            Self::RevocationUnknown {
+                certificate,
+                reasons,
+                ..
+            } => {
+                let mut facts = vec![Fact::new("certificate", certificate)];
+                facts.extend(reasons.iter().map(|reason| Fact::new("asked", reason)));
+                facts
+            }
+            Self::Revoked {
+                signer,
+                since,
+                by,
+                manifest,
+                ..
+            } => vec![
+                Fact::new("signer", signer),
+                Fact::new("revoked", since),
+                Fact::new("by", by),
+                Fact::new("manifest", manifest),
+            ],
             Self::Unsigned { .. } => Vec::new(),
             Self::WrongSigner {
                 needed,

@@ -1,10 +1,15 @@
 //! Signatures in a registry, asked by the one client for all of them.
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
 
 use super::MAX_BUNDLE;
+use super::notation::Enquiry;
 use super::source::{Artifacts, LookupError, Raw};
 use crate::failure::Explain as _;
+use crate::net;
 use crate::oci::{
     Client, Descriptor, Digest, Error, ErrorKind, Manifest, Referrers, Repository, Selector,
 };
@@ -54,7 +59,46 @@ impl Artifacts for Client {
         let found = Self::referrers(self, repository, digest, None).await;
         found.map_err(|error| lookup(repository, &error))
     }
+
+    fn now(&self) -> Timestamp {
+        Self::now(self)
+    }
+
+    async fn enquire(&self, enquiry: Enquiry) -> Result<Bytes, String> {
+        let Enquiry {
+            url,
+            request,
+            limit,
+            within,
+        } = enquiry;
+        let asked = match request {
+            None => net::Request::get(url),
+            Some(request) => net::Request::new(Method::POST, url)
+                .header(CONTENT_TYPE, HeaderValue::from_static(OCSP_REQUEST))
+                .body(request),
+        };
+        let answer = async {
+            let response = self
+                .http()
+                .send(asked)
+                .await
+                .map_err(|error| chain(&error))?;
+            if response.status != StatusCode::OK {
+                return Err(format!("it answered with the status {}", response.status));
+            }
+            response
+                .body
+                .bytes(limit)
+                .await
+                .map_err(|error| chain(&error))
+        };
+        tokio::time::timeout(within, answer)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", within.as_secs())))
+    }
 }
+
+const OCSP_REQUEST: &str = "application/ocsp-request";
 
 fn raw(manifest: Option<Manifest>) -> Option<Raw> {
     manifest.map(|manifest| Raw {

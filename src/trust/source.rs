@@ -4,8 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::notation::Enquiry;
 use crate::failure::{Explain, Fact};
 use crate::oci::{Digest, Referrers, Repository};
 
@@ -46,6 +48,15 @@ pub trait Artifacts: Send + Sync {
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Referrers, LookupError>> + Send;
+
+    /// Returns the time against which certificates and expiries are held.
+    fn now(&self) -> Timestamp;
+
+    /// Asks an authority whether a certificate is revoked: by a request to its responder, or for its list. Redirects
+    /// are not followed.
+    ///
+    /// The host is one that the policy lists. An error is a phrase without secrets.
+    fn enquire(&self, enquiry: Enquiry) -> impl Future<Output = Result<Bytes, String>> + Send;
 }
 
 /// A manifest as the registry sent it.

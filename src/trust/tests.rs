@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::notation::Enquiry;
 use super::sign::{Artifact, Blob, SigningKey};
 use super::source::Raw;
 use super::*;
@@ -35,7 +36,11 @@ pub(super) struct Memory {
     /// What the referrers API answers, if there is one.
     api: Option<Vec<Descriptor>>,
     /// Requests that fail: what the line in the log contains, and the error.
-    failing: Vec<(&'static str, LookupError)>,
+    pub(super) failing: Vec<(&'static str, LookupError)>,
+    /// The time; the beginning of all time if there is none.
+    pub(super) now: Option<Timestamp>,
+    /// What responders and lists answer, by their addresses.
+    pub(super) authorities: BTreeMap<String, Bytes>,
     log: Mutex<Vec<String>>,
 }
 
@@ -44,6 +49,27 @@ impl Memory {
         let failure = self.failing.iter().find(|(part, _)| what.contains(part));
         self.log.lock().unwrap().push(what);
         failure.map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Loses its referrers.
+    pub(super) fn forget(&mut self) {
+        self.api = Some(Vec::new());
+    }
+
+    /// Answers with something else for a digest.
+    pub(super) fn swap(&mut self, digest: Digest, bytes: &[u8]) {
+        self.manifests.insert(digest, Bytes::copy_from_slice(bytes));
+    }
+
+    /// Has the image itself, as it was pushed.
+    pub(super) fn with_image(mut self) -> Self {
+        self.manifests
+            .insert(image(), Bytes::copy_from_slice(IMAGE));
+        self
     }
 
     fn requests(&self) -> usize {
@@ -70,7 +96,7 @@ impl Memory {
         descriptor
     }
 
-    fn refer(&mut self, manifest: &[u8], blob: &[u8]) -> &mut Self {
+    pub(super) fn refer(&mut self, manifest: &[u8], blob: &[u8]) -> &mut Self {
         let descriptor = self.push(manifest, blob);
         self.api.get_or_insert_default().push(descriptor);
         self
@@ -99,7 +125,7 @@ impl Memory {
         self
     }
 
-    fn fail(&mut self, part: &'static str, status: Option<u16>) -> &mut Self {
+    pub(super) fn fail(&mut self, part: &'static str, status: Option<u16>) -> &mut Self {
         let error = LookupError {
             host: "r.example".into(),
             status,
@@ -148,6 +174,28 @@ impl Artifacts for Memory {
         Ok(self.blobs.get(digest).cloned())
     }
 
+    fn now(&self) -> Timestamp {
+        self.now.unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    async fn enquire(&self, enquiry: Enquiry) -> Result<Bytes, String> {
+        let kind = if enquiry.request.is_some() {
+            "ocsp"
+        } else {
+            "crl"
+        };
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{kind} {}", enquiry.url));
+        let answer = self.authorities.get(enquiry.url.as_str());
+        match answer {
+            Some(answer) if answer.len() <= enquiry.limit => Ok(answer.clone()),
+            Some(_) => Err("too large".into()),
+            None => Err("nobody answers".into()),
+        }
+    }
+
     async fn referrers(&self, _: &Repository, digest: &Digest) -> Result<Referrers, LookupError> {
         self.ask(format!("referrers {digest}"))?;
         if let Some(descriptors) = &self.api {
@@ -176,7 +224,7 @@ pub(super) fn image() -> Digest {
     Digest::of(IMAGE)
 }
 
-fn image_descriptor() -> Descriptor {
+pub(super) fn image_descriptor() -> Descriptor {
     Descriptor::new(
         "application/vnd.docker.distribution.manifest.v2+json",
         image(),
@@ -231,7 +279,7 @@ pub(super) async fn verdict(memory: &Memory, policy: &Policy) -> Verdict {
 pub(super) fn refusal(verdict: &Verdict) -> &Refusal {
     match &verdict.outcome {
         Outcome::Refused(refusal) => refusal,
-        Outcome::Verified { signers } => panic!("verified by {signers:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::candidate::{Candidate, Check};
 use super::decision::{Findings, decide};
-use super::policy::{Policy, Rule};
+use super::policy::{Policy, Rule, Signer};
 pub use super::refusal::Refusal;
 use crate::failure::Failure;
 use crate::oci::{Digest, Repository};
@@ -37,7 +37,10 @@ impl Verdict {
     /// Tells whether the image satisfies its rule.
     #[must_use]
     pub const fn is_verified(&self) -> bool {
-        matches!(self.outcome, Outcome::Verified { .. })
+        matches!(
+            self.outcome,
+            Outcome::Skipped { .. } | Outcome::Verified { .. }
+        )
     }
 
     /// Returns the exit code that this verdict alone leads to.
@@ -45,7 +48,7 @@ impl Verdict {
     pub const fn exit(&self) -> ExitCode {
         match &self.outcome {
             Outcome::Refused(refusal) => refusal.exit(),
-            Outcome::Verified { .. } => ExitCode::Done,
+            Outcome::Skipped { .. } | Outcome::Verified { .. } => ExitCode::Done,
         }
     }
 
@@ -57,7 +60,9 @@ impl Verdict {
         };
         let image = format!("{}@{}", self.repository, self.digest);
         let message = match refusal {
-            Refusal::CouldNotLookUp { .. } | Refusal::LimitReached { .. } => {
+            Refusal::CouldNotLookUp { .. }
+            | Refusal::LimitReached { .. }
+            | Refusal::RevocationUnknown { .. } => {
                 format!("{image} could not be verified")
             }
             _ => format!("{image} is not trusted"),
@@ -96,6 +101,52 @@ impl Verdict {
             unread: 0,
             transparency_log: TransparencyLog::NotChecked,
         }
+    }
+
+    /// Decides what needs no signature to be decided: a trust policy that checks nothing, or none that is about
+    /// the repository.
+    pub(super) fn without_search(
+        policy: &Policy,
+        rule: &Rule,
+        repository: &Repository,
+        digest: Digest,
+    ) -> Option<Self> {
+        let names = rule.requirement.signers();
+        let mut scopes = BTreeSet::new();
+        let mut without = Vec::new();
+        let mut skipped = None;
+        for name in names {
+            let Some(Signer::Notation { notary }) = policy.signers().get(name) else {
+                continue;
+            };
+            match notary.statement_for(repository) {
+                None => {
+                    let statements = notary.statements().iter();
+                    scopes.extend(statements.map(|it| it.scope.to_string()));
+                    without.push(name.clone());
+                }
+                Some(statement) if statement.skips() && names.len() == 1 => {
+                    skipped = Some(Outcome::Skipped {
+                        signer: name.clone(),
+                        statement: statement.name.clone(),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        let enough = names.len() - without.len() >= rule.requirement.needed();
+        let outcome = match skipped {
+            Some(skipped) => skipped,
+            None if enough => return None,
+            None => Outcome::Refused(Refusal::NoStatement {
+                repository: repository.to_string(),
+                signers: without,
+                scopes: scopes.into_iter().collect(),
+            }),
+        };
+        let mut verdict = Self::of(policy, rule, repository, digest, Findings::default());
+        verdict.outcome = outcome;
+        Some(verdict)
     }
 
     pub(super) fn of(
@@ -178,6 +229,13 @@ impl std::fmt::Display for TransparencyLog {
 pub enum Outcome {
     /// The image does not satisfy its rule.
     Refused(Refusal),
+    /// The signer's trust policy says that nothing is checked: nobody has to have signed.
+    Skipped {
+        /// The signer.
+        signer: String,
+        /// The statement that says so.
+        statement: String,
+    },
     /// Enough signers of the rule have signed the digest.
     Verified {
         /// The signers of the rule that were found, at least as many as it needs.

@@ -1,5 +1,7 @@
 //! Signatures of the real cosign, and the four ways in which an image is not trusted.
 
+mod notation;
+
 use crate::harness::{Image, Layout, Registry, Sandbox, Signer, Tool};
 
 fn pipeline(reference: &str, keys: &str) -> String {

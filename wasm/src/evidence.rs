@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shipgate::oci::{Client, Descriptor, Digest, Place, Referrers, Repository};
+use shipgate::trust::notation::Enquiry;
 use shipgate::trust::source::{Artifacts, LookupError, Raw};
 
 /// Answers of a registry, by question.
@@ -127,6 +129,14 @@ impl Artifacts for Recorder<'_> {
         self.keep(referrers(digest), Some(answer));
         Ok(found)
     }
+
+    fn now(&self) -> Timestamp {
+        Artifacts::now(self.client)
+    }
+
+    async fn enquire(&self, enquiry: Enquiry) -> Result<Bytes, String> {
+        self.client.enquire(enquiry).await
+    }
 }
 
 impl Artifacts for Evidence {
@@ -175,6 +185,15 @@ impl Artifacts for Evidence {
             }),
             _ => Err(unheard(repository)),
         }
+    }
+
+    /// What was heard once proves nothing about what has ended since: whatever has an end is asked for anew.
+    fn now(&self) -> Timestamp {
+        Timestamp::MAX
+    }
+
+    async fn enquire(&self, _: Enquiry) -> Result<Bytes, String> {
+        Err("answers about revocation are not kept".into())
     }
 }
 

@@ -133,6 +133,9 @@ impl Origin<'_> {
     fn vouched(&self, verdict: Verdict, trust: &Trust) -> String {
         let signers = match verdict.outcome {
             Outcome::Verified { signers } => signers.into_iter().collect::<Vec<_>>(),
+            Outcome::Skipped { signer, .. } => {
+                vec![format!("nobody, since {signer} checks nothing")]
+            }
             Outcome::Refused(_) => Vec::new(),
         };
         format!(

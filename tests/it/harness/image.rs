@@ -163,7 +163,8 @@ impl Index {
     }
 }
 
-fn push_blob(address: &str, repository: &str, blob: &[u8]) {
+/// Pushes a blob.
+pub fn push_blob(address: &str, repository: &str, blob: &[u8]) {
     let uploads = format!("/v2/{repository}/blobs/uploads/");
     let started = fetch("POST", address, &uploads, &[], b"");
     assert_eq!(started.status, 202, "{started:?}");
@@ -174,7 +175,8 @@ fn push_blob(address: &str, repository: &str, blob: &[u8]) {
     assert_eq!(done.status, 201, "{done:?}");
 }
 
-fn put_manifest(address: &str, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
+/// Pushes a manifest under a tag or a digest.
+pub fn put_manifest(address: &str, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
     let target = format!("/v2/{repository}/manifests/{name}");
     let reply = fetch(
         "PUT",

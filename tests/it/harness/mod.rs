@@ -12,6 +12,7 @@ mod engine;
 #[path = "../../fault/mod.rs"]
 mod fault;
 mod image;
+mod notary;
 mod playground;
 mod process;
 mod proxy;
@@ -37,7 +38,8 @@ pub use fault::{
     BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, Seen,
     TokenRule,
 };
-pub use image::{Image, Index};
+pub use image::{Image, Index, push_blob, put_manifest};
+pub use notary::{Extensions, Notary};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};
 pub use proxy::{Access, Proxy};
