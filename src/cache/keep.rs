@@ -213,7 +213,7 @@ impl Cache {
     }
 
     /// Returns each file whose name is a digest, with its size.
-    fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Error> {
+    pub(super) fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Error> {
         self.digests_in("blobs/sha256", "")
     }
 
@@ -334,7 +334,7 @@ impl Cache {
     }
 
     /// Returns the time by the file system's own clock.
-    fn now(&self) -> Result<SystemTime, Error> {
+    pub(super) fn now(&self) -> Result<SystemTime, Error> {
         let path = self.partial().join(format!("clock.{}", writer::unique()));
         let (file, _gone_after) = writer::create(&path)?;
         file.metadata()

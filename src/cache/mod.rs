@@ -3,6 +3,10 @@
 //! May not know registries, the document or the terminal. Uses `std::fs` alone, which works on WASI
 //! too.
 
+#[cfg_attr(target_family = "wasm", path = "boot_wasi.rs")]
+#[cfg_attr(not(target_family = "wasm"), path = "boot_native.rs")]
+mod boot;
+mod crash;
 mod error;
 mod index;
 mod interval;

@@ -23,7 +23,7 @@ use super::interval::Intervals;
 use super::layout::{Cache, metadata};
 use super::lock::{Attempt, Lock};
 use super::part_files::{Files, record, remove};
-use super::writer;
+use super::writer::{self, Disk};
 use crate::oci::digest::Hasher;
 use crate::oci::{Descriptor, Digest};
 
@@ -115,12 +115,14 @@ impl Partial {
             // Whatever stands there is nothing of ours: a link, or bytes that no map vouches for.
             for path in [&files.data, &files.map] {
                 remove(path)?;
+                File::create_new(path).map_err(|error| Error::io("make", path, error))?;
             }
-            File::create_new(&files.data).map_err(|error| Error::io("make", &files.data, error))?;
+        } else {
+            // As few records as there are ranges: a map of many runs would grow. What a crash of the
+            // machine takes of it has to come again, and of the data it vouches for the hash decides.
+            let records: Vec<u8> = written.iter().flat_map(|range| record(&range)).collect();
+            cache.replace_with(&files.map, &records, Disk::Later)?;
         }
-        // As few records as there are ranges: a map of many runs would grow.
-        let records: Vec<u8> = written.iter().flat_map(|range| record(&range)).collect();
-        cache.replace(&files.map, &records)?;
         let map = File::options()
             .append(true)
             .open(&files.map)
@@ -395,10 +397,8 @@ impl Inner {
     fn commit(&self) -> Result<(), Error> {
         let path = &self.files.data;
         let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        // Without this a crash could leave a whole name on a half-written file.
-        file.sync_all()
-            .map_err(|error| Error::io("write", path, error))?;
-        writer::rename(path, &self.cache.path(&self.digest))?;
+        let (name, disk) = (self.cache.path(&self.digest), self.cache.disk());
+        writer::rename(file, path, &name, disk)?;
         // What stays behind is removed when it is old.
         let _ = fs::remove_file(&self.files.map);
         Ok(())

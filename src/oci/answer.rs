@@ -28,7 +28,7 @@ pub(super) struct Answer {
     /// Whether that is another origin than the one that was asked first.
     pub(super) elsewhere: bool,
     /// Held until the body was read or is dropped.
-    pub(super) _slot: Option<Slot>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl Answer {

@@ -43,7 +43,7 @@ impl Transport {
                 what: errand.what.to_owned(),
                 redirected,
                 elsewhere,
-                _slot: slot,
+                slot,
             };
             self.learn(&answer);
             let may_follow = request.method == Method::GET || request.method == Method::HEAD;

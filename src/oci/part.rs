@@ -5,18 +5,21 @@
 //! the digest to say, once all of them are there.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::Repository;
 use super::answer::Answer;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
+use super::hedge::{Lane, Pulse, hedged};
 use super::manifest::Descriptor;
 use super::mirror::Target;
-use super::transport::Attempts;
-use super::{Digest, Repository};
+use super::traffic::Slot;
+use super::transport::{Attempts, Transport};
 
 /// An answer to the question for a part of a blob.
 #[derive(Debug)]
@@ -28,17 +31,20 @@ pub(crate) enum Answered<B> {
 }
 
 /// Bytes that arrive; drop it to stop the transfer.
+///
+/// A body that stalls is asked for again from where it stands on a second connection, and the first
+/// of the two that goes on is the one that is read from then on.
 #[derive(Debug)]
 pub(crate) struct Part {
-    answer: Answer,
-    digest: Digest,
-    size: u64,
+    asker: Asker,
+    /// Gone while it is waited for, and for good once it has failed.
+    stream: Option<Stream>,
     covers: Range<u64>,
     /// The offset of the next byte.
     at: u64,
     whole: bool,
-    /// The mirror that sends it, if others have the rest, and who is to hear of its failures.
-    mirror: Option<(String, Client)>,
+    /// The first connection's, kept although a second one may have taken its place.
+    _slot: Option<Slot>,
 }
 
 /// Counts the attempts at one part.
@@ -78,57 +84,23 @@ impl Client {
         range: Option<&Range<u64>>,
     ) -> Result<Answered<Part>, Error> {
         blob.refuse_foreign()?;
-        let mut call = self.call(
-            target,
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
-        call.range = range.and_then(|range| {
-            let last = range.end.saturating_sub(1);
-            HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
-        });
-        let mut answer = match Box::pin(target.transport.attempt(&call)).await {
-            // Some answer a range so that they don't answer without.
-            Err(error) if range.is_some() && is_about_the_range(&error) => {
-                return Ok(Answered::NoRanges);
-            }
-            answer => answer?,
+        let asker = Asker {
+            client: self.clone(),
+            target: target.clone(),
+            repository: repository.clone(),
+            blob: blob.clone(),
         };
-        target.mind_silence(&mut answer);
-        refuse_encoding(&answer)?;
-        let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
-        let covers = match (range, partial) {
-            (_, false) => {
-                check_length(&answer, blob)?;
-                0..blob.size
-            }
-            (Some(range), true) => match covered(&answer, range, blob.size) {
-                Some(covers) => covers,
-                None => return Ok(Answered::NoRanges),
-            },
-            (None, true) => {
-                return Err(ErrorKind::Malformed {
-                    host: answer.host,
-                    url: answer.url,
-                    reason: "it sends a part where the whole was asked for".into(),
-                }
-                .into());
-            }
+        let Answered::Body(mut stream) = Box::pin(asker.ask(&target.transport, range)).await?
+        else {
+            return Ok(Answered::NoRanges);
         };
         Ok(Answered::Body(Part {
-            digest: blob.digest,
-            size: blob.size,
-            at: covers.start,
-            covers,
-            whole: !partial,
-            mirror: target
-                .mirror()
-                .filter(|_| target.has_others)
-                .map(|mirror| (mirror.name(), self.clone())),
-            answer,
+            _slot: stream.answer.slot.take(),
+            at: stream.at,
+            covers: stream.at..stream.end,
+            whole: stream.whole,
+            stream: Some(stream),
+            asker,
         }))
     }
 
@@ -163,20 +135,25 @@ impl Part {
 
     /// Returns the host that sends it.
     pub(crate) fn host(&self) -> &str {
-        &self.answer.host
+        match &self.stream {
+            Some(stream) => &stream.answer.host,
+            None => &self.asker.repository.registry,
+        }
     }
 
     /// Returns the next bytes, or nothing when all that are covered have come. Nothing is hashed.
+    /// Whoever drops the future before its end has to drop the part too.
     ///
     /// # Errors
     ///
-    /// The transfer broke off, or the whole is longer than the descriptor says.
+    /// The transfer broke off, or the whole is longer than the descriptor says. An error is final.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let next = self.next().await;
-        next.map_err(|error| match &self.mirror {
-            Some((name, client)) => {
-                client.mirror_broke_off(name, self.digest, &error);
-                error.of_mirror(name)
+        next.map_err(|error| match self.asker.dispensable_mirror() {
+            Some(name) => {
+                let Asker { client, blob, .. } = &self.asker;
+                client.mirror_broke_off(&name, blob.digest, &error);
+                error.of_mirror(&name)
             }
             None => error,
         })
@@ -187,32 +164,191 @@ impl Part {
         if self.at == self.covers.end && !self.whole {
             return Ok(None);
         }
-        let Some(mut bytes) = self.answer.chunk().await? else {
-            if self.at < self.covers.end {
-                return Err(self.wrong_size());
-            }
-            return Ok(None);
+        let Some(mut stream) = self.stream.take() else {
+            return Err(self
+                .asker
+                .wrong_size(&self.asker.repository.registry, self.at));
         };
-        let left = self.covers.end - self.at;
-        if bytes.len() as u64 > left {
-            if self.whole {
-                self.at += bytes.len() as u64;
-                return Err(self.wrong_size());
-            }
-            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        if self.at == self.covers.end {
+            // All is there; only for its end nobody is asked twice.
+            let end = stream.next(&self.asker, self.at).await?;
+            self.stream = Some(stream);
+            return Ok(end);
         }
-        self.at += bytes.len() as u64;
-        Ok(Some(bytes))
+        let (host, what) = (stream.answer.host.clone(), stream.answer.what.clone());
+        let pulse = Pulse::default();
+        pulse.connected(stream.answer.response.remote);
+        let first = Mutex::new(Some(stream));
+        let (first, this) = (&first, &*self);
+        let next = |lane| async move {
+            let taken = match lane {
+                Lane::First => first.lock().unwrap_or_else(PoisonError::into_inner).take(),
+                Lane::Second => None,
+            };
+            let mut stream = match taken {
+                Some(stream) => stream,
+                None => this.again().await?,
+            };
+            let bytes = stream.next(&this.asker, this.at).await?;
+            Ok::<_, Error>((stream, bytes))
+        };
+        let transport = &this.asker.target.transport;
+        let tell = |silence| transport.silent(&host, &what, silence);
+        let stall = transport.inner.config.retry.stall;
+        let (stream, bytes) = hedged(stall, &pulse, next, tell).await?;
+        // A second answer may end earlier than what was promised first.
+        self.covers.end = self.covers.end.min(stream.end);
+        self.at += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.stream = Some(stream);
+        Ok(bytes)
     }
 
-    fn wrong_size(&self) -> Error {
+    /// Asks for what is still to come, on a connection that no slot is needed for: the first one keeps its
+    /// own meanwhile.
+    async fn again(&self) -> Result<Stream, Error> {
+        let transport = self.asker.target.transport.uncounted();
+        let rest = self.at..self.covers.end;
+        let range = Some(&rest).filter(|rest| rest.start > 0 || !self.whole);
+        match self.asker.ask(&transport, range).await? {
+            Answered::Body(stream) => Ok(stream),
+            Answered::NoRanges => match self.asker.ask(&transport, None).await? {
+                Answered::Body(stream) => Ok(stream),
+                Answered::NoRanges => Err(self.asker.wrong_size(self.host(), self.at)),
+            },
+        }
+    }
+}
+
+/// Who asks for what.
+#[derive(Debug)]
+struct Asker {
+    client: Client,
+    target: Target,
+    repository: Repository,
+    blob: Descriptor,
+}
+
+/// The body of one answer.
+#[derive(Debug)]
+struct Stream {
+    answer: Answer,
+    /// The offset of the next byte.
+    at: u64,
+    /// Where it ends.
+    end: u64,
+    whole: bool,
+}
+
+impl Asker {
+    async fn ask(
+        &self,
+        transport: &Transport,
+        range: Option<&Range<u64>>,
+    ) -> Result<Answered<Stream>, Error> {
+        let Self {
+            target,
+            repository,
+            blob,
+            ..
+        } = self;
+        let mut call = self.client.call(
+            target,
+            Method::GET,
+            repository,
+            &format!("blobs/{}", blob.digest),
+            None,
+            format!("blob {} of {}", blob.digest, repository.path),
+        )?;
+        call.range = range.and_then(|range| {
+            let last = range.end.saturating_sub(1);
+            HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
+        });
+        let mut answer = match transport.attempt(&call).await {
+            // Some answer a range so that they don't answer without.
+            Err(error) if range.is_some() && is_about_the_range(&error) => {
+                return Ok(Answered::NoRanges);
+            }
+            answer => answer?,
+        };
+        refuse_encoding(&answer)?;
+        let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
+        let covers = match (range, partial) {
+            (_, false) => {
+                check_length(&answer, blob)?;
+                0..blob.size
+            }
+            (Some(range), true) => match covered(&answer, range, blob.size) {
+                Some(covers) => covers,
+                None => return Ok(Answered::NoRanges),
+            },
+            (None, true) => {
+                return Err(ErrorKind::Malformed {
+                    host: answer.host,
+                    url: answer.url,
+                    reason: "it sends a part where the whole was asked for".into(),
+                }
+                .into());
+            }
+        };
+        let patience = transport.inner.config.retry.patience;
+        answer.response.body.set_idle_timeout(patience);
+        target.mind_silence(&mut answer);
+        Ok(Answered::Body(Stream {
+            answer,
+            at: covers.start,
+            end: covers.end,
+            whole: !partial,
+        }))
+    }
+
+    /// Returns the mirror that is asked, if others have what it sends.
+    fn dispensable_mirror(&self) -> Option<String> {
+        let mirror = self.target.mirror().filter(|_| self.target.has_others)?;
+        Some(mirror.name())
+    }
+
+    fn wrong_size(&self, host: &str, found: u64) -> Error {
         ErrorKind::SizeMismatch {
-            host: self.answer.host.clone(),
-            digest: self.digest,
-            expected: self.size,
-            found: self.at,
+            host: host.to_owned(),
+            digest: self.blob.digest,
+            expected: self.blob.size,
+            found,
         }
         .into()
+    }
+}
+
+impl Stream {
+    /// Returns the next bytes from an offset on, or nothing at the end; those before it are skipped.
+    async fn next(&mut self, asker: &Asker, from: u64) -> Result<Option<Bytes>, Error> {
+        loop {
+            let chunk = self.answer.chunk().await;
+            let Some(mut bytes) = chunk.map_err(|error| error.at_offset(self.at))? else {
+                if self.at < self.end {
+                    return Err(asker.wrong_size(&self.answer.host, self.at));
+                }
+                return Ok(None);
+            };
+            let left = self.end - self.at;
+            if bytes.len() as u64 > left {
+                if self.whole {
+                    let found = self.at + bytes.len() as u64;
+                    return Err(asker.wrong_size(&self.answer.host, found));
+                }
+                bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            let begin = self.at;
+            self.at += bytes.len() as u64;
+            let known = from.saturating_sub(begin).min(bytes.len() as u64);
+            let new = bytes.split_off(usize::try_from(known).unwrap_or(usize::MAX));
+            if !new.is_empty() {
+                return Ok(Some(new));
+            }
+            // A part that goes on after its end brings nothing that was asked for.
+            if self.at == self.end && !self.whole {
+                return Ok(None);
+            }
+        }
     }
 }
 

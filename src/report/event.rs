@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::oci::Digest;
+use crate::oci::{Digest, Quota};
 use crate::outcome::ExitCode;
 
 /// One thing that happened, with its place in the run.
@@ -327,6 +327,9 @@ pub struct HostRequests {
     pub failed: u64,
     /// Bytes of bodies received.
     pub received: u64,
+    /// How many requests it still allows, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 /// A step as it is announced when the run begins.

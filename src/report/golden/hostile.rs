@@ -145,6 +145,7 @@ impl Texts {
                     requests: 1,
                     failed: 1,
                     received: 1,
+                    quota: None,
                 }],
             },
         ]

@@ -405,6 +405,7 @@ impl Run {
             requests: 12,
             failed: 1,
             received: 31_000_000,
+            quota: None,
         };
         self.after(0, Detail::RequestsCounted { hosts: vec![host] });
     }
