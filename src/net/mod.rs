@@ -17,6 +17,7 @@ mod error;
 mod grants;
 mod log;
 mod message;
+pub mod placing;
 mod redact;
 mod relayed;
 #[cfg_attr(target_family = "wasm", path = "roots_wasi.rs")]
@@ -49,6 +50,8 @@ pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
+pub use self::placing::{Piece, Sink};
+use self::placing::{Placed, Records, SINK};
 pub use self::redact::{redact, redact_path};
 use self::stream::Facts;
 use self::tls::Tls;
@@ -146,11 +149,21 @@ impl Client {
         let endpoint = request.endpoint();
         let with_body = !request.body.is_empty();
         let on_connection = request.on_connection.take();
+        // Nobody but a launcher knows what to do with it.
+        let sink = request.sink.take();
+        let sink = sink.filter(|_| self.0.connector.has_egress());
         let mut request = request.into_http(&url)?;
         request
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.0.user_agent.clone());
+
+        let named = sink
+            .as_ref()
+            .map(|sink| HeaderValue::from_str(&sink.value()));
+        if let Some(Ok(value)) = named {
+            request.headers_mut().insert(SINK, value);
+        }
 
         let mut connection = capture_connection(&mut request);
         let mut answer = pin!(CONNECT_TIMEOUT.scope(connect_timeout, self.0.http.request(request)));
@@ -195,6 +208,7 @@ impl Client {
         {
             return Err(Error::ServerSpeaksTls { endpoint });
         }
+        let placed = sink.and_then(|sink| Placed::length_of(&head.headers, &sink));
         let timing = Timing::new(facts.map(Arc::as_ref), first_byte);
         let remote = endpoint.address;
         entry.update(|record| {
@@ -209,7 +223,8 @@ impl Client {
                 .and_then(|facts| facts.tls.as_ref())
                 .map(|(_, info)| info.clone()),
             headers: head.headers,
-            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout),
+            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout)
+                .placed(placed.map(Records::new)),
             timing,
             remote,
         })

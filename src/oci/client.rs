@@ -329,6 +329,7 @@ impl Client {
             url,
             accept,
             range: None,
+            sink: None,
             scope: format!("repository:{}:pull", repository.path),
             what,
         })

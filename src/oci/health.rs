@@ -68,6 +68,7 @@ impl Client {
             url: self.transport.base(registry)?,
             accept: None,
             range: None,
+            sink: None,
             scope: String::new(),
             what: "the API".into(),
         };

@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -16,6 +15,7 @@ use super::error::{Error, ErrorKind};
 use super::manifest::Descriptor;
 use super::transport::Attempts;
 use super::{Digest, Repository};
+use crate::net::{self, Piece};
 
 /// An answer to the question for a part of a blob.
 #[derive(Debug)]
@@ -43,12 +43,13 @@ pub(crate) struct Part {
 pub(crate) struct PartAttempts(Attempts);
 
 impl Client {
-    /// Asks once for a blob, or for a range of it.
+    /// Asks once for a blob, or for a range of it. The body of the answer may go into a sink.
     pub(crate) async fn part(
         &self,
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<net::Sink>,
     ) -> Result<Answered<Part>, Error> {
         blob.refuse_foreign()?;
         let mut call = self.call(
@@ -58,6 +59,7 @@ impl Client {
             None,
             format!("blob {} of {}", blob.digest, repository.path),
         )?;
+        call.sink = sink;
         call.range = range.and_then(|range| {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
@@ -130,27 +132,27 @@ impl Part {
     /// # Errors
     ///
     /// The transfer broke off, or the whole is longer than the descriptor says.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Piece>, Error> {
         // The end of the whole is waited for: only so more bytes than there should be are noticed.
         if self.at == self.covers.end && !self.whole {
             return Ok(None);
         }
-        let Some(mut bytes) = self.answer.chunk().await? else {
+        let Some(mut piece) = self.answer.piece().await? else {
             if self.at < self.covers.end {
                 return Err(self.wrong_size());
             }
             return Ok(None);
         };
         let left = self.covers.end - self.at;
-        if bytes.len() as u64 > left {
+        if piece.size() > left {
             if self.whole {
-                self.at += bytes.len() as u64;
+                self.at += piece.size();
                 return Err(self.wrong_size());
             }
-            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            piece.truncate(left);
         }
-        self.at += bytes.len() as u64;
-        Ok(Some(bytes))
+        self.at += piece.size();
+        Ok(Some(piece))
     }
 
     fn wrong_size(&self) -> Error {

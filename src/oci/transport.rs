@@ -64,6 +64,8 @@ pub(super) struct Call {
     pub(super) accept: Option<HeaderValue>,
     /// The value of `Range`.
     pub(super) range: Option<HeaderValue>,
+    /// Where the body of the answer may go.
+    pub(super) sink: Option<net::Sink>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
@@ -439,6 +441,7 @@ impl Call {
         if let Some(range) = &self.range {
             request.headers.insert(RANGE, range.clone());
         }
+        request.sink.clone_from(&self.sink);
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
         }

@@ -116,7 +116,7 @@ pub const CAPABILITIES: [Capability; 17] = [
         "files",
         "as the user may",
         Provider::Launcher,
-        "copies of the files that are read, and no others; folders that are written, themselves",
+        "copies of the files that are read, and no others; folders that are written, themselves; the launcher may fill a file of these for the component",
     ),
     row(
         Need::FileLock,

@@ -27,6 +27,7 @@ use crate::compiled::{self, Bytes, Places};
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
 use crate::record::{self, Given, Record};
+use crate::sink::Sinks;
 use crate::source::Origin;
 use crate::stage::Stage;
 use crate::table::table;
@@ -288,7 +289,8 @@ async fn perform_named(
     session.printer.note(&shown);
     cage.make_folders()?;
     let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
-    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let sinks = Sinks::new(tokio::runtime::Handle::current());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone(), sinks.clone()).await;
     let egress = egress.map_err(failure::host)?;
     let stage = stage(&task, &cage, &egress, named, session)?;
     let record = record::keep(&cage, task.given.take(), session);
@@ -308,6 +310,7 @@ async fn perform_named(
         path: &path,
         cage: &cage,
         egress: &egress,
+        sinks,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,

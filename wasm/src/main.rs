@@ -21,6 +21,7 @@ mod launch;
 mod network;
 mod record;
 mod sealed;
+mod sink;
 mod source;
 mod stage;
 mod stale;
