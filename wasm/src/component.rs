@@ -22,7 +22,7 @@ use crate::hasher::Hashing;
 use crate::interface::{self, Granted, InterfaceView};
 use crate::sink::Sinks;
 use crate::stage::Stage;
-use crate::{failure, files, network};
+use crate::{failure, files, network, refusals};
 
 /// How long a component may take to end once it was asked to: `finally` has 8 s of it, and GitHub
 /// kills after 10 s.
@@ -148,6 +148,7 @@ async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failur
     let mut linker = Linker::new(run.component.engine());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
     files::add_to_linker(&mut linker).map_err(failure::host)?;
+    refusals::add_to_linker(&mut linker, &run.egress.teller()).map_err(failure::host)?;
     interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
         granted: &state.granted,
         hashing: &state.hashing,

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::answers::{Answers, Awaited};
-use super::head::{self, Body, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::head::{self, Body, Head, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
 use super::placing;
 use crate::sink::Sinks;
 
@@ -113,6 +113,10 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
     refusal: impl Fn(&Violation) -> shipgate::net::Error,
 ) -> Option<Violation> {
     let (from_peer, to_peer) = tokio::io::split(peer);
+    let to_peer = Peer {
+        half: to_peer,
+        stall: STALL,
+    };
     let (stop, stopped) = oneshot::channel();
     let awaited = Awaited::default();
     let answers = Answers::new(from_peer, outgoing, stopped);
@@ -149,7 +153,7 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
 /// Passes requests on, each of them read first, and comes back when there are no more.
 async fn requests<S: AsyncWrite>(
     incoming: &mut Incoming,
-    mut peer: WriteHalf<S>,
+    mut peer: Peer<S>,
     target: &Target,
     awaited: &Awaited,
 ) -> End {
@@ -163,7 +167,7 @@ async fn requests<S: AsyncWrite>(
 
 async fn request<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     target: &Target,
     awaited: &Awaited,
 ) -> Result<(), End> {
@@ -171,63 +175,95 @@ async fn request<S: AsyncWrite>(
     if incoming.rest().is_empty() {
         more(incoming).await?;
     }
+    let mut scanned = 0;
     let reading = async {
         loop {
-            if let Some(head) = head::read(incoming.rest(), target)? {
+            if let Some(head) = head::read(incoming.rest(), &mut scanned, target)? {
                 return Ok::<_, End>(head);
             }
             more(incoming).await?;
         }
     };
-    let (length, body) = timeout(HEAD_TIME, reading)
+    let Head { length, host, body } = timeout(HEAD_TIME, reading)
         .await
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
-    match placing::asked(&incoming.rest()[..length])? {
-        None => pass(incoming, peer, length as u64).await?,
-        Some((line, sink)) => {
-            // Who speaks HTTP/1.1 has heard all earlier answers by now: what comes from here on is the one to this.
-            awaited.set(sink);
-            pass(incoming, peer, line.start as u64).await?;
-            incoming.taken += line.len();
-            pass(incoming, peer, (length - line.end) as u64).await?;
-        }
+    let head = &incoming.rest()[..length];
+    let asked = placing::asked(head)?;
+    // What is for the launcher alone ends here.
+    let left_out = asked.as_ref().map_or(0..0, |(line, _)| line.clone());
+    let kept = |range: std::ops::Range<usize>| {
+        let before = range.start..range.end.min(left_out.start).max(range.start);
+        let behind = range.start.max(left_out.end).min(range.end)..range.end;
+        [&head[before], &head[behind]].concat()
+    };
+    let passed = [
+        kept(0..host.start),
+        target.authority().as_bytes().to_vec(),
+        kept(host.end..length),
+    ]
+    .concat();
+    if let Some((_, sink)) = asked {
+        // Who speaks HTTP/1.1 has heard all earlier answers by now: what comes from here on is the one to this.
+        awaited.set(sink);
     }
+    peer.write(&passed).await?;
+    incoming.taken += length;
     match body {
         Body::Length(length) => pass(incoming, peer, length).await?,
         Body::Chunked => chunks(incoming, peer).await?,
     }
-    peer.flush().await.map_err(|_| End::Stuck)
+    peer.flush().await
+}
+
+/// The host as it is written to, with a bound to how long it may take nothing.
+struct Peer<S> {
+    half: WriteHalf<S>,
+    stall: Duration,
+}
+
+impl<S: AsyncWrite> Peer<S> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.write_all(bytes)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.flush()).await
+    }
+
+    async fn in_time(
+        stall: Duration,
+        work: impl Future<Output = io::Result<()>>,
+    ) -> Result<(), End> {
+        match timeout(stall, work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Stuck),
+        }
+    }
 }
 
 /// Passes on so many bytes.
 async fn pass<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     mut left: u64,
 ) -> Result<(), End> {
     while left > 0 {
         if incoming.rest().is_empty() {
-            peer.flush().await.map_err(|_| End::Stuck)?;
+            peer.flush().await?;
             more(incoming).await?;
         }
         let here = incoming.rest().len().min(PIECE);
         let part = usize::try_from(left).map_or(here, |left| left.min(here));
         let bytes = &incoming.rest()[..part];
-        match timeout(STALL, peer.write_all(bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(End::Stuck),
-        }
+        peer.write(bytes).await?;
         incoming.taken += part;
         left -= part as u64;
     }
     Ok(())
 }
 
-async fn chunks<S: AsyncWrite>(
-    incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
-) -> Result<(), End> {
+async fn chunks<S: AsyncWrite>(incoming: &mut Incoming, peer: &mut Peer<S>) -> Result<(), End> {
     loop {
         let (line, length) = loop {
             if let Some(read) = head::chunk(incoming.rest())? {
@@ -262,5 +298,72 @@ async fn more(incoming: &mut Incoming) -> Result<(), End> {
     match incoming.more().await {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(End::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A host that takes every byte and never says that they are on their way.
+    struct NeverFlushes;
+
+    impl AsyncRead for NeverFlushes {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for NeverFlushes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_let_bytes_go_holds_nothing_for_ever() {
+        let target = Target {
+            host: "a.example".to_owned(),
+            port: 80,
+            tls: false,
+        };
+        for sent in [
+            &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
+            b"PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\nhalf",
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let component = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let mut component = component.unwrap();
+            let (read, _write) = listener.accept().await.unwrap().0.into_split();
+            component.write_all(sent).await.unwrap();
+            let peer = Peer {
+                half: tokio::io::split(NeverFlushes).1,
+                stall: Duration::from_millis(1),
+            };
+            let end = requests(&mut Incoming::new(read), peer, &target, &Awaited::default()).await;
+            assert!(matches!(end, End::Stuck));
+        }
     }
 }
