@@ -17,6 +17,15 @@ mod part_files;
 mod partial;
 #[cfg_attr(
     all(target_family = "wasm", feature = "hosted"),
+    path = "sink_hosted.rs"
+)]
+#[cfg_attr(
+    not(all(target_family = "wasm", feature = "hosted")),
+    path = "sink_none.rs"
+)]
+mod sink;
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
     path = "space_hosted.rs"
 )]
 #[cfg_attr(

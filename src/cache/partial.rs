@@ -8,6 +8,9 @@
 //! CPU's cache, by the task that brought it; what arrives ahead is kept in memory within a bound
 //! that all blobs share, or read back out of the page cache when the frontier gets there. What an
 //! earlier process left is read once, in the same way.
+//!
+//! Under a launcher the bytes need not come in here at all: it writes them, in place of their way through a component,
+//! and hashes them. The map stays ours, and so does what becomes of the whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,6 +26,7 @@ use super::interval::Intervals;
 use super::layout::{Cache, metadata};
 use super::lock::{Attempt, Lock};
 use super::part_files::{Files, record, remove};
+use super::sink::Sink;
 use super::writer::{self, Disk};
 use crate::oci::digest::Hasher;
 use crate::oci::{Descriptor, Digest};
@@ -57,6 +61,8 @@ struct State {
     written: Intervals,
     /// Up to here everything is hashed.
     frontier: u64,
+    /// Who writes and hashes in place of this process.
+    sink: Option<Arc<Sink>>,
     /// Gone while somebody hashes, and for good when it is finished.
     hasher: Option<Hashing>,
     /// Bytes ahead of the frontier, by their offsets.
@@ -127,6 +133,7 @@ impl Partial {
             .append(true)
             .open(&files.map)
             .map_err(|error| Error::io("open", &files.map, error))?;
+        let sink = Sink::open(&files.data, blob.size, written.iter());
         Ok(Self(Arc::new(Inner {
             cache: cache.clone(),
             digest: blob.digest,
@@ -136,6 +143,7 @@ impl Partial {
             state: Mutex::new(State {
                 written,
                 frontier: 0,
+                sink: sink.map(Arc::new),
                 hasher: Some(Hashing::new()),
                 held: BTreeMap::new(),
                 writing: Intervals::default(),
@@ -163,16 +171,21 @@ impl Partial {
         let mut lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if !lock.beat() {
             self.0.lost.store(true, Ordering::Relaxed);
+            // Nor does anybody else for us.
+            self.0.state().sink = None;
         }
     }
 
     /// Opens a way to write.
     pub(crate) fn writer(&self) -> Result<PartWriter, Error> {
         let path = &self.0.files.data;
-        let file = File::options()
-            .write(true)
-            .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
+        let file = match self.0.sink() {
+            Some(_) => None,
+            None => {
+                let file = File::options().write(true).open(path);
+                Some(file.map_err(|error| Error::io("open", path, error))?)
+            }
+        };
         Ok(PartWriter {
             partial: self.clone(),
             file,
@@ -180,10 +193,18 @@ impl Partial {
         })
     }
 
+    /// Returns what names the file in a request whose answer may be written into it by somebody else.
+    pub(crate) fn ticket(&self) -> Option<String> {
+        self.0.sink().map(|sink| sink.ticket())
+    }
+
     /// Checks the digest of the whole, and gives the blob its name.
     pub(crate) async fn seal(&self) -> Result<(), Error> {
         self.beat();
         self.0.refuse_lost()?;
+        if let Some(sink) = self.0.sink() {
+            return self.seal_sink(&sink).await;
+        }
         while self.0.hash(MOST_AT_ONCE)? {
             tokio::task::yield_now().await;
         }
@@ -211,6 +232,25 @@ impl Partial {
         self.0.commit()
     }
 
+    /// Does the same where somebody else has written, hashed and synced.
+    async fn seal_sink(&self, sink: &Sink) -> Result<(), Error> {
+        let (expected, received) = (self.0.digest, self.received());
+        if received != self.0.size {
+            return Err(ErrorKind::SizeMismatch {
+                digest: expected,
+                expected: self.0.size,
+                found: received,
+            }
+            .into());
+        }
+        let found = sink.digest().await;
+        let found = found.map_err(|error| Error::io("write", &self.0.files.data, error))?;
+        if found != expected {
+            return Err(ErrorKind::DigestMismatch { expected, found }.into());
+        }
+        self.0.commit()
+    }
+
     /// Forgets every byte, to begin anew.
     pub(crate) fn restart(&self) -> Result<(), Error> {
         let files = &self.0.files;
@@ -223,6 +263,11 @@ impl Partial {
         state.written = Intervals::default();
         state.frontier = 0;
         state.hasher = Some(Hashing::new());
+        // What still writes into the old one has no way to any more.
+        state.sink = None;
+        let nothing = Intervals::default();
+        let sink = Sink::open(&files.data, self.0.size, nothing.iter());
+        state.sink = sink.map(Arc::new);
         Ok(())
     }
 
@@ -237,7 +282,8 @@ impl Partial {
 /// Writes bytes of a blob at their offsets; each connection has its own.
 pub(crate) struct PartWriter {
     partial: Partial,
-    file: File,
+    /// Nothing where somebody else writes.
+    file: Option<File>,
     /// Where the file's own position is.
     at: u64,
 }
@@ -248,6 +294,11 @@ impl PartWriter {
         let partial = self.partial.clone();
         let inner = &partial.0;
         inner.refuse_lost()?;
+        if let Some(sink) = inner.sink() {
+            let written = sink.write(offset, bytes);
+            written.map_err(|error| Error::io("write", &inner.files.data, error))?;
+            return self.placed(offset, bytes.len() as u64);
+        }
         let range = offset..offset + bytes.len() as u64;
         let missing = inner.state().begin(&range);
         let put = missing
@@ -273,21 +324,19 @@ impl PartWriter {
     fn put(&mut self, part: &Range<u64>, bytes: &[u8]) -> Result<(), Error> {
         let inner = &self.partial.0;
         let failed = |error| Error::io("write", &inner.files.data, error);
+        let Some(file) = &mut self.file else {
+            return Err(failed(io::ErrorKind::Unsupported.into()));
+        };
         if self.at != part.start {
-            self.at = self
-                .file
-                .seek(SeekFrom::Start(part.start))
-                .map_err(failed)?;
+            self.at = file.seek(SeekFrom::Start(part.start)).map_err(failed)?;
         }
-        self.file.write_all(bytes).map_err(|error| {
+        file.write_all(bytes).map_err(|error| {
             self.at = u64::MAX;
             failed(error)
         })?;
         self.at = part.end;
         // After the bytes, so that the map never promises what is not there.
-        (&inner.map)
-            .write_all(&record(part))
-            .map_err(|error| Error::io("write", &inner.files.map, error))
+        inner.note(part)
     }
 }
 
@@ -301,6 +350,22 @@ impl State {
             self.writing.insert(part.clone());
         }
         missing
+    }
+}
+
+impl PartWriter {
+    /// Takes notice of bytes that somebody else has written; returns how many were new.
+    pub(crate) fn placed(&mut self, offset: u64, size: u64) -> Result<u64, Error> {
+        let inner = &self.partial.0;
+        inner.refuse_lost()?;
+        let range = offset..offset.saturating_add(size).min(inner.size);
+        let missing = inner.state().written.missing(range);
+        let mut new = 0;
+        for part in missing {
+            inner.note(&part)?;
+            new += inner.state().written.insert(part);
+        }
+        Ok(new)
     }
 }
 
@@ -321,6 +386,17 @@ impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sink(&self) -> Option<Arc<Sink>> {
+        self.state().sink.clone()
+    }
+
+    /// Says in the map that bytes are there.
+    fn note(&self, range: &Range<u64>) -> Result<(), Error> {
+        (&self.map)
+            .write_all(&record(range))
+            .map_err(|error| Error::io("write", &self.files.map, error))
     }
 
     /// Keeps bytes for the frontier, if there is room or they are next.

@@ -92,6 +92,11 @@ impl Connector {
         }
     }
 
+    /// Says whether a launcher makes the connections.
+    pub(super) fn has_egress(&self) -> bool {
+        self.0.egress.is_some()
+    }
+
     /// Opens a TCP connection and closes it.
     pub(super) async fn probe(
         &self,

@@ -15,6 +15,7 @@ use url::{Position, Url};
 use super::body::Body;
 use super::error::{Endpoint, Error, Phase};
 use super::outgoing::{Outgoing, Upload};
+use super::placing::Sink;
 use super::proxy;
 use super::redact::{redact, redact_path};
 use super::stream::{Facts, Forwarder};
@@ -37,6 +38,8 @@ pub struct Request {
     pub timeouts: Timeouts,
     /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
     pub secret_path: bool,
+    /// Where a launcher may write the body of the answer, read by [`Body::piece`](super::Body::piece).
+    pub sink: Option<Sink>,
     /// Hears that the request has a connection, and where that leads: from then on it waits for
     /// the peer.
     pub on_connection: Option<OnConnection>,
@@ -57,6 +60,7 @@ impl Request {
             upload: None,
             timeouts: Timeouts::default(),
             secret_path: false,
+            sink: None,
             on_connection: None,
         }
     }

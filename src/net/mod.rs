@@ -20,6 +20,7 @@ mod identity;
 mod log;
 mod message;
 mod outgoing;
+pub mod placing;
 mod proxied;
 pub mod proxy;
 mod redact;
@@ -39,7 +40,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use hyper_util::client::legacy;
@@ -59,6 +59,8 @@ use self::message::Asked;
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
 use self::outgoing::Outgoing;
 pub use self::outgoing::{Pieces, Upload};
+pub use self::placing::{Piece, Sink};
+use self::placing::{Placed, Records, SINK};
 pub use self::proxy::{Bypass, InvalidProxy, Proxies, Proxy, ProxyFault};
 pub use self::redact::{redact, redact_path};
 pub use self::route::{Peer, Route, Routes};
@@ -164,6 +166,9 @@ impl Client {
         let endpoint = request.endpoint();
         let with_body = !request.body.is_empty() || request.upload.is_some();
         let on_connection = request.on_connection.take();
+        // Nobody but a launcher knows what to do with it.
+        let sink = request.sink.take();
+        let sink = sink.filter(|_| self.0.connector.has_egress());
         let mut request = request.into_http(&url)?;
         request
             .headers_mut()
@@ -182,6 +187,13 @@ impl Client {
             })
             .flatten()
             .map(|identity| identity.name().to_owned());
+
+        let named = sink
+            .as_ref()
+            .map(|sink| HeaderValue::from_str(&sink.value()));
+        if let Some(Ok(value)) = named {
+            request.headers_mut().insert(SINK, value);
+        }
 
         let mut connection = capture_connection(&mut request);
         let mut answer = pin!(CONNECT_TIMEOUT.scope(connect_timeout, self.0.http.request(request)));
@@ -236,6 +248,7 @@ impl Client {
         {
             return Err(Error::ServerSpeaksTls { endpoint });
         }
+        let placed = sink.and_then(|sink| Placed::length_of(&head.headers, &sink));
         let timing = Timing::new(facts.map(Arc::as_ref), first_byte);
         let remote = endpoint.address;
         entry.update(|record| {
@@ -250,7 +263,8 @@ impl Client {
                 .and_then(|facts| facts.tls.as_ref())
                 .map(|(_, info)| info.clone()),
             headers: head.headers,
-            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout),
+            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout)
+                .placed(placed.map(Records::new)),
             timing,
             remote,
         })

@@ -439,6 +439,7 @@ impl Client {
             accept,
             range: None,
             payload: None,
+            sink: None,
             scope: format!("repository:{inner}:pull"),
             what,
             at_mirror,

@@ -69,6 +69,7 @@ impl Client {
             accept: None,
             payload: None,
             range: None,
+            sink: None,
             scope: String::new(),
             what: "the API".into(),
             at_mirror: None,

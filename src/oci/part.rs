@@ -4,10 +4,10 @@
 //! section 14). What it says is compared with what was asked; whether the bytes are right is for
 //! the digest to say, once all of them are there.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -20,6 +20,7 @@ use super::manifest::Descriptor;
 use super::mirror::Target;
 use super::traffic::Slot;
 use super::transport::{Attempts, Transport};
+use crate::net::{self, Piece};
 
 /// An answer to the question for a part of a blob.
 #[derive(Debug)]
@@ -56,21 +57,23 @@ pub(crate) struct PartAttempts {
 }
 
 impl Client {
-    /// Asks once for a blob, or for a range of it.
+    /// Asks once for a blob, or for a range of it. The body of the answer may go into a sink.
     pub(crate) async fn part(
         &self,
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<net::Sink>,
     ) -> Result<Answered<Part>, Error> {
         match self.sources(&repository.registry) {
             Some(sources) => {
                 blob.refuse_foreign()?;
+                // Several may be asked at once, and who sent a wrong byte is to be known.
                 Box::pin(self.part_from_any(&sources, repository, blob, range)).await
             }
             None => {
                 let target = Target::origin(&self.transport);
-                self.part_from(&target, repository, blob, range).await
+                self.part_from(&target, repository, blob, range, sink).await
             }
         }
     }
@@ -82,9 +85,11 @@ impl Client {
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<net::Sink>,
     ) -> Result<Answered<Part>, Error> {
         blob.refuse_foreign()?;
         let asker = Asker {
+            ticket: sink.map(|sink| sink.ticket),
             client: self.clone(),
             target: target.clone(),
             repository: repository.clone(),
@@ -147,7 +152,7 @@ impl Part {
     /// # Errors
     ///
     /// The transfer broke off, or the whole is longer than the descriptor says. An error is final.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Piece>, Error> {
         let next = self.next().await;
         next.map_err(|error| match self.asker.dispensable_mirror() {
             Some(name) => {
@@ -159,7 +164,7 @@ impl Part {
         })
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    async fn next(&mut self) -> Result<Option<Piece>, Error> {
         // The end of the whole is waited for: only so more bytes than there should be are noticed.
         if self.at == self.covers.end && !self.whole {
             return Ok(None);
@@ -189,18 +194,18 @@ impl Part {
                 Some(stream) => stream,
                 None => this.again().await?,
             };
-            let bytes = stream.next(&this.asker, this.at).await?;
-            Ok::<_, Error>((stream, bytes))
+            let piece = stream.next(&this.asker, this.at).await?;
+            Ok::<_, Error>((stream, piece))
         };
         let transport = &this.asker.target.transport;
         let tell = |silence| transport.silent(&host, &what, silence);
         let stall = transport.inner.config.retry.stall;
-        let (stream, bytes) = hedged(stall, &pulse, next, tell).await?;
+        let (stream, piece) = hedged(stall, &pulse, next, tell).await?;
         // A second answer may end earlier than what was promised first.
         self.covers.end = self.covers.end.min(stream.end);
-        self.at += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.at += piece.as_ref().map_or(0, Piece::size);
         self.stream = Some(stream);
-        Ok(bytes)
+        Ok(piece)
     }
 
     /// Asks for what is still to come, on a connection that no slot is needed for: the first one keeps its
@@ -220,12 +225,13 @@ impl Part {
 }
 
 /// Who asks for what.
-#[derive(Debug)]
 struct Asker {
     client: Client,
     target: Target,
     repository: Repository,
     blob: Descriptor,
+    /// The sink that bodies may go into.
+    ticket: Option<String>,
 }
 
 /// The body of one answer.
@@ -237,6 +243,16 @@ struct Stream {
     /// Where it ends.
     end: u64,
     whole: bool,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker")
+            .field("server", &self.target.server)
+            .field("repository", &self.repository)
+            .field("blob", &self.blob.digest)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Asker {
@@ -259,6 +275,10 @@ impl Asker {
             None,
             format!("blob {} of {}", blob.digest, repository.path),
         )?;
+        call.sink = self.ticket.clone().map(|ticket| net::Sink {
+            ticket,
+            range: range.cloned().unwrap_or(0..blob.size),
+        });
         call.range = range.and_then(|range| {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
@@ -320,29 +340,28 @@ impl Asker {
 
 impl Stream {
     /// Returns the next bytes from an offset on, or nothing at the end; those before it are skipped.
-    async fn next(&mut self, asker: &Asker, from: u64) -> Result<Option<Bytes>, Error> {
+    async fn next(&mut self, asker: &Asker, from: u64) -> Result<Option<Piece>, Error> {
         loop {
-            let chunk = self.answer.chunk().await;
-            let Some(mut bytes) = chunk.map_err(|error| error.at_offset(self.at))? else {
+            let piece = self.answer.piece().await;
+            let Some(mut piece) = piece.map_err(|error| error.at_offset(self.at))? else {
                 if self.at < self.end {
                     return Err(asker.wrong_size(&self.answer.host, self.at));
                 }
                 return Ok(None);
             };
             let left = self.end - self.at;
-            if bytes.len() as u64 > left {
+            if piece.size() > left {
                 if self.whole {
-                    let found = self.at + bytes.len() as u64;
+                    let found = self.at + piece.size();
                     return Err(asker.wrong_size(&self.answer.host, found));
                 }
-                bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                piece.truncate(left);
             }
             let begin = self.at;
-            self.at += bytes.len() as u64;
-            let known = from.saturating_sub(begin).min(bytes.len() as u64);
-            let new = bytes.split_off(usize::try_from(known).unwrap_or(usize::MAX));
-            if !new.is_empty() {
-                return Ok(Some(new));
+            self.at += piece.size();
+            piece.skip(from.saturating_sub(begin));
+            if piece.size() > 0 {
+                return Ok(Some(piece));
             }
             // A part that goes on after its end brings nothing that was asked for.
             if self.at == self.end && !self.whole {

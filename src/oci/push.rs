@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::client::{Client, Selector, absent_as_none};
 use super::error::{Error, ErrorKind};
 use super::manifest::{Descriptor, Manifest};
+use super::mirror::Target;
 use super::transport::{Attempts, Call, Payload};
 use super::{Digest, Repository};
 use crate::net::{Pieces, Upload};
@@ -254,6 +255,8 @@ impl Client {
             accept: None,
             range: None,
             payload: None,
+            sink: None,
+            at_mirror: None,
             scope: push_scope(repository),
             what: format!("the upload of {} to {}", blob.digest, repository.path),
         }
@@ -266,7 +269,8 @@ impl Client {
         below: &str,
         what: String,
     ) -> Result<Call, Error> {
-        let mut call = self.call(method, repository, below, None, what)?;
+        let origin = Target::origin(&self.transport);
+        let mut call = self.call(&origin, method, repository, below, None, what)?;
         call.scope = push_scope(repository);
         Ok(call)
     }

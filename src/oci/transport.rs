@@ -70,6 +70,8 @@ pub(super) struct Call {
     pub(super) range: Option<HeaderValue>,
     /// What is sent.
     pub(super) payload: Option<Payload>,
+    /// Where the body of the answer may go.
+    pub(super) sink: Option<net::Sink>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
@@ -535,6 +537,7 @@ impl Call {
             request.body = payload.bytes.clone();
             request.upload.clone_from(&payload.upload);
         }
+        request.sink.clone_from(&self.sink);
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
         }

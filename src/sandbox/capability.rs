@@ -125,7 +125,7 @@ pub const CAPABILITIES: [Capability; 18] = [
         "files",
         "as the user may",
         Provider::Launcher,
-        "copies of the files that are read, and no others; folders that are written, themselves",
+        "copies of the files that are read, and no others; folders that are written, themselves; the launcher may fill a file of these for the component",
     ),
     row(
         Need::FileLock,

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::deliver;
 use super::destination::Destination;
-use super::registry;
 use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::plan::Cost;

@@ -106,20 +106,8 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
         }
     });
     if let Some((places, key)) = &key {
-        let (digest, guess) = bytes.digest_beside(|| Guess::newest(engine, &places.compiled, key));
-        let digest = digest.map_err(Error::Unreadable)?;
-        let name = name(engine, &digest);
-        let file = places.compiled.join(&name);
-        let code = match guess {
-            Some(guess) if guess.file == file => guess.code,
-            _ => {
-                // The next start expects this one.
-                if let Ok(shelf) = Shelf::open(&places.compiled) {
-                    shelf.touch(&name);
-                }
-                Code::read(&file, key)
-            }
-        };
+        let found = find(engine, &bytes, places, key).map_err(Error::Unreadable)?;
+        let Found { digest, file, code } = found;
         match code.map(|code| code.map(|code| code.load(engine))) {
             Ok(Some(Ok(component))) => {
                 return Ok(Loaded {
@@ -153,6 +141,52 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
         digest,
         warning,
     })
+}
+
+/// Loads a component that was compiled earlier. Nothing comes back where there is anything to tell: [`load`] tells it.
+pub fn load_kept(engine: &Engine, bytes: &Bytes, places: &Places) -> Option<Loaded> {
+    // Where nothing was ever kept, nothing is made here.
+    if !places.state.join(KEY).is_file() {
+        return None;
+    }
+    let key = key(&places.state).ok()?;
+    let Found { digest, code, .. } = find(engine, bytes, places, &key).ok()?;
+    let component = code.ok()??.load(engine).ok()?;
+    Some(Loaded {
+        component,
+        digest,
+        warning: None,
+    })
+}
+
+/// What there is of a component.
+struct Found {
+    digest: String,
+    file: PathBuf,
+    code: Result<Option<Code>, String>,
+}
+
+fn find(
+    engine: &Engine,
+    bytes: &Bytes,
+    places: &Places,
+    key: &[u8; KEY_LENGTH],
+) -> io::Result<Found> {
+    let (digest, guess) = bytes.digest_beside(|| Guess::newest(engine, &places.compiled, key));
+    let digest = digest?;
+    let name = name(engine, &digest);
+    let file = places.compiled.join(&name);
+    let code = match guess {
+        Some(guess) if guess.file == file => guess.code,
+        _ => {
+            // The next start expects this one.
+            if let Ok(shelf) = Shelf::open(&places.compiled) {
+                shelf.touch(&name);
+            }
+            Code::read(&file, key)
+        }
+    };
+    Ok(Found { digest, file, code })
 }
 
 impl Bytes {

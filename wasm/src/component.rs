@@ -20,6 +20,7 @@ use crate::cage::Cage;
 use crate::egress::Egress;
 use crate::hasher::Hashing;
 use crate::interface::{self, Granted, InterfaceView};
+use crate::sink::Sinks;
 use crate::stage::Stage;
 use crate::{failure, files, network, refusals};
 
@@ -40,6 +41,8 @@ pub struct Run<'a> {
     pub cage: &'a Cage,
     /// Its only way out.
     pub egress: &'a Egress,
+    /// The files that are filled out here.
+    pub sinks: Sinks,
     /// Its private folder.
     pub stage: &'a Stage,
     /// How much it may use.
@@ -121,6 +124,7 @@ async fn alone(run: &Run<'_>) -> Result<bool, Failure> {
         memory: MemoryMeter::new(run.bounds.memory),
         granted: Granted::new(&run.cage.folders),
         hashing: Hashing::new(),
+        sinks: run.sinks.clone(),
     };
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.memory);
@@ -148,6 +152,8 @@ async fn execute(store: &mut Store<State>, run: &Run<'_>) -> Result<bool, Failur
     interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
         granted: &state.granted,
         hashing: &state.hashing,
+        sinks: &state.sinks,
+        context: &mut state.context,
         table: &mut state.table,
     })
     .map_err(failure::host)?;
@@ -195,6 +201,7 @@ struct State {
     memory: MemoryMeter,
     granted: Granted,
     hashing: Hashing,
+    sinks: Sinks,
 }
 
 impl WasiView for State {

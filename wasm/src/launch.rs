@@ -20,16 +20,17 @@ use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::mask::Learned;
 use shipgate::pipeline::{Diagnostic, Source};
-use shipgate::sandbox::{Component, Policy, capability};
+use shipgate::sandbox::{Policy, capability};
 
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
-use crate::compiled::{self, Bytes, Places};
+use crate::compiled::Places;
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
+use crate::loading::{self, Early, Loading};
 use crate::record::{self, Given, Record};
-use crate::source::Origin;
+use crate::sink::Sinks;
 use crate::stage::Stage;
 use crate::table::table;
 use crate::trust::{self, Trust};
@@ -89,6 +90,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
         })
     });
     let arguments = words.collect::<Result<Vec<_>, _>>()?;
+    let early = loading::begin(sandbox, session);
     let mut cage = cage(session)?;
     let policy = policy(sandbox).map_err(|failure| derive::refused(failure, cli, session))?;
     match asked {
@@ -116,6 +118,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 document: None,
                 plain_http: None,
                 given: None,
+                early,
             };
             let ended = perform(task, cage, &policy, session).await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -138,6 +141,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 _ => Purpose::Run,
             };
             let mut task = task(&derived, run, arguments, sandbox);
+            task.early = early;
             task.given = matches!(purpose, Purpose::Run).then(|| Given {
                 cache: cage.working_folder.join(derived.cache()),
                 header: derived.header().clone(),
@@ -178,6 +182,7 @@ fn task<'a>(
         document,
         plain_http: run.store.plain_http,
         given: None,
+        early: None,
     }
 }
 
@@ -200,6 +205,7 @@ async fn pipeline(
 /// Runs any command with the grants that were given by hand.
 async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
     session.mind_signals()?;
+    let early = loading::begin(&raw.sandbox, session);
     let policy = policy(&raw.sandbox)?;
     let task = Task {
         bounds: Bounds::new(&raw.sandbox, RAW_TIME),
@@ -218,6 +224,7 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         document: None,
         plain_http: None,
         given: None,
+        early,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -258,6 +265,8 @@ struct Task<'a> {
     plain_http: Option<bool>,
     /// What a run is given that keeps a journal.
     given: Option<Given>,
+    /// The component, if it is being loaded already.
+    early: Option<Early>,
 }
 
 async fn perform(
@@ -298,16 +307,24 @@ async fn perform_named(
     cage.make_folders()?;
     // What stands between is the launcher's own business.
     let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
-    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let sinks = Sinks::new(tokio::runtime::Handle::current());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone(), sinks.clone()).await;
     let egress = egress.map_err(failure::host)?;
     let stage = stage(&task, &cage, &egress, named, session)?;
     let record = record::keep(&cage, task.given.take(), session);
+    let loading = Loading {
+        sandbox: task.sandbox,
+        trust: trust.as_ref(),
+        plain_http: task.plain_http,
+        early: task.early.take(),
+    };
+    let loading = loading.finish(places, session);
     let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
             return Err(Failure::new(ExitCode::Cancelled, "cancelled before the component began"));
         }
-        loaded = load(&task, trust.as_ref(), places, session) => loaded?,
+        loaded = loading => loaded?,
     };
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
@@ -318,6 +335,7 @@ async fn perform_named(
         path: &path,
         cage: &cage,
         egress: &egress,
+        sinks,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -368,42 +386,6 @@ fn stage(
         stage.carry(&cage.working_folder.join(path), *how)?;
     }
     Ok(stage)
-}
-
-/// Gets and compiles the component, and returns it with what it is called.
-async fn load(
-    task: &Task<'_>,
-    trust: Option<&Trust>,
-    places: Option<Places>,
-    session: &Session,
-) -> Result<(PathBuf, compiled::Loaded), Failure> {
-    let (path, fetched) = match &task.sandbox.component {
-        Some(Component::Registry(artifact)) => {
-            let origin = Origin {
-                artifact,
-                trust,
-                plain_http: task.plain_http,
-                kept: places.as_ref().map(|places| places.components.as_path()),
-            };
-            let bytes = origin.obtain(session).await?;
-            (artifact.to_string().into(), Some(bytes))
-        }
-        Some(Component::File(path)) => (path.clone(), None),
-        None => (component_beside()?, None),
-    };
-    let name = path.clone();
-    // On a thread of its own: a signal must not have to wait for it.
-    #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
-    let loading = tokio::task::spawn_blocking(move || {
-        let bytes = match fetched {
-            Some(bytes) => Bytes::Here(bytes),
-            None => Bytes::File(path.clone()),
-        };
-        let engine = component::engine().map_err(failure::host)?;
-        compiled::load(&engine, bytes, places.as_ref())
-            .map_err(|error| failure::load(&path, &error))
-    });
-    Ok((name, loading.await.map_err(failure::host)??))
 }
 
 fn cage(session: &Session) -> Result<Cage, Failure> {
@@ -462,18 +444,3 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
 fn running(path: &Path, digest: &str) -> String {
     format!("sandbox: it is {}, sha256:{digest}", path.display())
 }
-
-/// Returns the component beside this program, the one that is made for the launcher first.
-fn component_beside() -> Result<PathBuf, Failure> {
-    let Ok(program) = std::env::current_exe() else {
-        return Err(failure::no_component(None));
-    };
-    let beside = BESIDE.map(|name| program.with_file_name(name));
-    match beside.iter().find(|path| path.exists()) {
-        Some(path) => Ok(path.clone()),
-        None => Err(failure::no_component(Some(&beside[0]))),
-    }
-}
-
-/// What components are called.
-const BESIDE: [&str; 2] = ["shipgate-hosted.wasm", "shipgate.wasm"];

@@ -309,17 +309,20 @@ impl Client {
     ) -> Result<Answered<Part>, Error> {
         let one = |target: Target| async move {
             let Some(mirror) = target.mirror().cloned() else {
-                return self.part_from(&target, repository, blob, range).await;
+                return self.part_from(&target, repository, blob, range, None).await;
             };
             let name = mirror.name();
             let standing = self.transport.standing();
             let ranges = mirror.takes_ranges() && !standing.lacks_ranges(&name);
             let range = range.filter(|_| ranges);
-            match self.part_from(&target, repository, blob, range).await? {
+            match self
+                .part_from(&target, repository, blob, range, None)
+                .await?
+            {
                 // No word on the other servers, so the one who asked need not know.
                 Answered::NoRanges => {
                     standing.without_ranges(&name);
-                    self.part_from(&target, repository, blob, None).await
+                    self.part_from(&target, repository, blob, None, None).await
                 }
                 answered => Ok(answered),
             }

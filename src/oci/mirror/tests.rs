@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::clock::Clock;
-use crate::net;
+use crate::net::{self, Piece};
 use crate::oci::fake::{Fake, Reply, Seen, Store};
 use crate::oci::{
     Client, Config, Credential, Credentials, Descriptor, Digest, Error, ErrorKind, Notice, Place,
@@ -407,14 +407,14 @@ async fn a_blob_is_finished_where_it_was_begun() {
     let blob = Descriptor::new("layer", Digest::of(b"layer one"), 9);
     for range in [0..4, 4..9] {
         let part = client
-            .part(repository(&reference), &blob, Some(&range))
+            .part(repository(&reference), &blob, Some(&range), None)
             .await
             .unwrap();
         let crate::oci::Answered::Body(mut part) = part else {
             panic!("no body")
         };
         assert_eq!(part.host(), second.host());
-        while part.chunk().await.unwrap().is_some() {}
+        while part.piece().await.unwrap().is_some() {}
     }
     assert_eq!((first.lines().len(), second.lines().len()), (1, 2));
     assert!(scene.origin.lines().is_empty());
@@ -444,7 +444,7 @@ async fn a_blob_whose_mirror_stops_is_finished_by_others() {
         let range = bytes.len() as u64..9;
         let range = (!bytes.is_empty()).then_some(&range);
         let part = client
-            .part(repository(&reference), &blob, range)
+            .part(repository(&reference), &blob, range, None)
             .await
             .unwrap();
         let crate::oci::Answered::Body(mut part) = part else {
@@ -452,8 +452,9 @@ async fn a_blob_whose_mirror_stops_is_finished_by_others() {
         };
         bytes.truncate(usize::try_from(part.covers().start).unwrap());
         loop {
-            match part.chunk().await {
-                Ok(Some(more)) => bytes.extend_from_slice(&more),
+            match part.piece().await {
+                Ok(Some(Piece::Here(more))) => bytes.extend_from_slice(&more),
+                Ok(Some(Piece::Placed(_))) => panic!("no launcher is here"),
                 Ok(None) => break 'again,
                 Err(error) => {
                     client.pause(&mut attempts, error).await.unwrap();
@@ -519,7 +520,7 @@ async fn a_mirror_without_ranges_is_asked_for_the_whole_and_told_no_range_again(
     for bytes in [b"layer one", b"layer two"] {
         let blob = Descriptor::new("layer", Digest::of(bytes), 9);
         let part = client
-            .part(repository(&reference), &blob, Some(&(0..4)))
+            .part(repository(&reference), &blob, Some(&(0..4)), None)
             .await
             .unwrap();
         let crate::oci::Answered::Body(part) = part else {

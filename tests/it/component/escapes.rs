@@ -290,6 +290,112 @@ fn files_outside_stay_outside() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
+fn a_sink_opens_nothing_that_was_not_granted() {
+    let sandbox = Sandbox::new();
+    sandbox.write("secret", "secret");
+    sandbox.write("given/open", "open");
+    sandbox.write("shown/open", "open");
+    let path = |name: &str| sandbox.path().join(name);
+    let given = format!("{}::/given", path("given").display());
+    let shown = format!("{}::/shown:ro", path("shown").display());
+    let grants = ["--dir", given.as_str(), "--dir", shown.as_str()];
+    let sink = |words: &[&str]| attempt(&sandbox, &grants, &[&["sink"], words].concat());
+    std::os::unix::fs::symlink("../secret", path("given/link")).unwrap();
+    std::os::unix::fs::symlink("open", path("given/inside")).unwrap();
+    std::os::unix::fs::symlink("..", path("given/up")).unwrap();
+    for place in [
+        "/given/../secret",
+        "/given/link",
+        "/given/up/secret",
+        // A link at the end is never followed, wherever it leads.
+        "/given/inside",
+        "/given/missing",
+        "/given",
+        "/given/",
+        "/shown/open",
+        "/shown/../given/open",
+        "/givenopen",
+        "given/open",
+        "",
+        "/",
+        "/etc/passwd",
+        path("secret").to_str().unwrap(),
+    ] {
+        denied(sink(&[place, "6", "0", "XXXXXX"]));
+    }
+    // Outside of the file that it says it fills.
+    for offset in ["6", "5", "18446744073709551615"] {
+        denied(sink(&["/given/open", "6", offset, "XX"]));
+    }
+    denied(attempt(
+        &sandbox,
+        &grants,
+        &["sink-many", "/given/open", "300"],
+    ));
+    denied(attempt(
+        &sandbox,
+        &grants,
+        &["sink-scattered", "/given/missing"],
+    ));
+    assert_eq!(std::fs::read_to_string(path("secret")).unwrap(), "secret");
+    assert_eq!(std::fs::read_to_string(path("shown/open")).unwrap(), "open");
+    assert_eq!(std::fs::read_to_string(path("given/open")).unwrap(), "open");
+    sink(&["/given/open", "6", "4", "ed"]).expect(0);
+    assert_eq!(
+        std::fs::read_to_string(path("given/open")).unwrap(),
+        "opened"
+    );
+    sandbox.write("given/many", "");
+    denied(attempt(
+        &sandbox,
+        &grants,
+        &["sink-scattered", "/given/many"],
+    ))
+    .says("the sink does not reach there");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_sink_takes_the_answers_of_granted_hosts_and_only_while_it_is_open() {
+    let service = Service::constant(200, "0123456789");
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    sandbox.write("given/a", "");
+    sandbox.write("given/b", "");
+    let folder = format!("{}::/given", sandbox.path().join("given").display());
+    let address = service.address();
+    let grants = ["--dir", folder.as_str(), "--allow-host", &address];
+    let fetch = |path: &str, size: &str, how: &str| {
+        let words = ["sink-fetch", "127.0.0.1", port, path, size, how];
+        attempt(&sandbox, &grants, &words)
+    };
+    let placed = fetch("/given/a", "10", "open").expect(0);
+    assert!(
+        placed.stdout.contains("shipgate-placed: "),
+        "{}",
+        placed.stdout
+    );
+    let read = |name: &str| std::fs::read_to_string(sandbox.path().join(name)).unwrap();
+    assert_eq!(read("given/a"), "0123456789");
+    for (path, size, how) in [("/given/b", "10", "dropped"), ("/given/b", "9", "open")] {
+        let came = fetch(path, size, how).expect(0);
+        assert!(!came.stdout.contains("shipgate-placed"), "{}", came.stdout);
+    }
+    assert_eq!(read("given/b"), "");
+    for request in service.requests() {
+        let names: Vec<_> = request.headers.iter().map(|(name, _)| name).collect();
+        assert!(
+            !names.iter().any(|name| name.contains("shipgate")),
+            "{names:?}"
+        );
+    }
+    // Without a grant there is no answer to place.
+    let words = ["sink-fetch", "127.0.0.1", port, "/given/b", "10", "open"];
+    denied(attempt(&sandbox, &["--dir", &folder], &words)).says("no host is granted");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
 fn there_is_no_environment_and_no_other_program() {
     let mut sandbox = Sandbox::new();
     sandbox.set("AWS_SECRET_ACCESS_KEY", "hunter22hunter22");

@@ -13,7 +13,7 @@ use shipgate::net::Forwarding;
 pub const MAX_HEAD: usize = 64 << 10;
 
 /// The most headers of a request.
-const MAX_HEADERS: usize = 100;
+pub const MAX_HEADERS: usize = 100;
 
 /// The host that a stream is held to.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,9 +6,11 @@
 //! [`shipgate::net::egress`] describes what goes over the socket.
 
 mod address;
+mod answers;
 mod grant;
 mod head;
 mod peer;
+mod placing;
 mod relay;
 mod session;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use tokio::time::sleep;
 
 use self::grant::Hosts;
 pub use self::grant::{Granted, Refusal, Teller, shown};
+use crate::sink::Sinks;
 
 /// How long the component may take to say what it wants. It has one thread, which may be hashing.
 const ASK_TIME: Duration = Duration::from_secs(30);
@@ -55,11 +58,11 @@ impl Egress {
     ///
     /// # Errors
     /// There is no socket on loopback to be had, or no randomness.
-    pub async fn open(hosts: Vec<Granted>, dialer: Dialer) -> io::Result<Self> {
+    pub async fn open(hosts: Vec<Granted>, dialer: Dialer, sinks: Sinks) -> io::Result<Self> {
         let look_up: LookUp = Box::new(|host, port, limit, held| {
             Box::pin(async move { Dialer::look_up(&host, port, limit, held).await })
         });
-        Self::with(hosts, dialer, look_up, ASK_TIME).await
+        Self::with(hosts, dialer, look_up, ASK_TIME, sinks).await
     }
 
     async fn with(
@@ -67,6 +70,7 @@ impl Egress {
         dialer: Dialer,
         look_up: LookUp,
         ask_time: Duration,
+        sinks: Sinks,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -88,6 +92,7 @@ impl Egress {
             look_up,
             ask_time,
             open: Arc::new(Semaphore::new(OPEN)),
+            sinks,
             teller: Arc::clone(&teller),
         });
         Ok(Self {
@@ -133,6 +138,7 @@ struct Shared {
     look_up: LookUp,
     ask_time: Duration,
     open: Arc<Semaphore>,
+    sinks: Sinks,
     teller: Arc<Teller>,
 }
 

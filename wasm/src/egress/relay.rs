@@ -1,21 +1,18 @@
-//! A stream between the component and a host: requests are read before they are passed on, answers
-//! are passed on as they come, in frames.
+//! A stream between the component and a host: requests are read before they are passed on.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use shipgate::net::egress::{Ending, Frame};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf,
-};
+use shipgate::net::egress::Ending;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::answers::{Answers, Awaited};
 use super::head::{self, Body, Head, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::placing;
+use crate::sink::Sinks;
 
 /// How long the head of a request may take from its first byte on.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -25,7 +22,7 @@ const STALL: Duration = Duration::from_secs(120);
 /// How long the last words may take to arrive, and the component to hear them.
 const LINGER: Duration = Duration::from_secs(5);
 /// What is read and written at once, in bytes.
-const PIECE: usize = 64 << 10;
+pub const PIECE: usize = 64 << 10;
 
 /// What comes from the component, and what of it was not passed on yet.
 pub struct Incoming {
@@ -106,12 +103,13 @@ impl From<Violation> for End {
 }
 
 /// Passes requests and answers on until one side ends, and returns what the component did wrong.
-/// `refusal` makes the error of it that the component gets.
+/// Bodies that it wants in one of its `sinks` go there. `refusal` makes the error that the component gets.
 pub async fn relay<S: AsyncRead + AsyncWrite>(
     mut incoming: Incoming,
     outgoing: OwnedWriteHalf,
     peer: S,
     target: &Target,
+    sinks: &Sinks,
     refusal: impl Fn(&Violation) -> shipgate::net::Error,
 ) -> Option<Violation> {
     let (from_peer, to_peer) = tokio::io::split(peer);
@@ -120,8 +118,10 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
         stall: STALL,
     };
     let (stop, stopped) = oneshot::channel();
-    let mut answers = Box::pin(answers(from_peer, outgoing, stopped));
-    let mut requests = Box::pin(requests(&mut incoming, to_peer, target));
+    let awaited = Awaited::default();
+    let answers = Answers::new(from_peer, outgoing, stopped);
+    let mut answers = Box::pin(answers.pass_on(&awaited, sinks));
+    let mut requests = Box::pin(requests(&mut incoming, to_peer, target, &awaited));
     let end = tokio::select! {
         end = &mut requests => Some(end),
         () = &mut answers => None,
@@ -155,9 +155,10 @@ async fn requests<S: AsyncWrite>(
     incoming: &mut Incoming,
     mut peer: Peer<S>,
     target: &Target,
+    awaited: &Awaited,
 ) -> End {
     loop {
-        match request(incoming, &mut peer, target).await {
+        match request(incoming, &mut peer, target, awaited).await {
             Ok(()) => {}
             Err(end) => return end,
         }
@@ -168,6 +169,7 @@ async fn request<S: AsyncWrite>(
     incoming: &mut Incoming,
     peer: &mut Peer<S>,
     target: &Target,
+    awaited: &Awaited,
 ) -> Result<(), End> {
     // Between two requests a connection may rest.
     if incoming.rest().is_empty() {
@@ -187,14 +189,26 @@ async fn request<S: AsyncWrite>(
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
     let head = &incoming.rest()[..length];
+    let asked = placing::asked(head)?;
+    // What is for the launcher alone ends here.
+    let left_out = asked.as_ref().map_or(0..0, |(line, _)| line.clone());
+    let kept = |range: std::ops::Range<usize>| {
+        let before = range.start..range.end.min(left_out.start).max(range.start);
+        let behind = range.start.max(left_out.end).min(range.end)..range.end;
+        [&head[before], &head[behind]].concat()
+    };
     let mut passed = [
-        &head[..host.start],
-        target.authority().as_bytes(),
-        &head[host.end..],
+        kept(0..host.start),
+        target.authority().as_bytes().to_vec(),
+        kept(host.end..length),
     ]
     .concat();
     if let Some((line, replaced)) = target.rewritten(&passed) {
         passed.splice(..replaced, line);
+    }
+    if let Some((_, sink)) = asked {
+        // Who speaks HTTP/1.1 has heard all earlier answers by now: what comes from here on is the one to this.
+        awaited.set(sink);
     }
     peer.write(&passed).await?;
     incoming.taken += length;
@@ -290,82 +304,12 @@ async fn more(incoming: &mut Incoming) -> Result<(), End> {
     }
 }
 
-/// Passes answers on until the host ends, the component is gone, or `stopped` says what to end with.
-async fn answers<S: AsyncRead>(
-    mut peer: ReadHalf<S>,
-    mut outgoing: OwnedWriteHalf,
-    mut stopped: oneshot::Receiver<Ending>,
-) {
-    let mut buffer = vec![0; Frame::LENGTH + PIECE];
-    let ending = loop {
-        let (read, end) = tokio::select! {
-            biased;
-            Ok(ending) = &mut stopped => break Some(ending),
-            filled = fill(&mut peer, &mut buffer[Frame::LENGTH..]) => filled,
-        };
-        if read > 0 {
-            let length = u32::try_from(read).unwrap_or(u32::MAX);
-            buffer[..Frame::LENGTH].copy_from_slice(&Frame::Data(length).encode());
-            // Never given up in the middle: a part of a frame is none.
-            if outgoing
-                .write_all(&buffer[..Frame::LENGTH + read])
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-        match end {
-            None => {}
-            Some(Ok(())) => break None,
-            Some(Err(error)) => break Some(Ending::of(&error)),
-        }
-    };
-    // Whom it does not reach any more it does not concern.
-    let _ = outgoing.write_all(&last(ending)).await;
-    let _ = outgoing.shutdown().await;
-}
-
-fn last(ending: Option<Ending>) -> Vec<u8> {
-    let Some(json) = ending.and_then(|ending| serde_json::to_vec(&ending).ok()) else {
-        return Frame::End.encode().to_vec();
-    };
-    let length = u32::try_from(json.len()).unwrap_or_default();
-    [&Frame::Ending(length).encode(), json.as_slice()].concat()
-}
-
-/// Reads what is there, at least one byte, and says how the stream ended if it did.
-async fn fill<S: AsyncRead>(
-    peer: &mut ReadHalf<S>,
-    buffer: &mut [u8],
-) -> (usize, Option<io::Result<()>>) {
-    let mut filled = 0;
-    poll_fn(|context| poll_fill(peer, buffer, &mut filled, context)).await
-}
-
-fn poll_fill<S: AsyncRead>(
-    peer: &mut ReadHalf<S>,
-    buffer: &mut [u8],
-    filled: &mut usize,
-    context: &mut Context<'_>,
-) -> Poll<(usize, Option<io::Result<()>>)> {
-    while *filled < buffer.len() {
-        let mut room = ReadBuf::new(&mut buffer[*filled..]);
-        match Pin::new(&mut *peer).poll_read(context, &mut room) {
-            Poll::Pending if *filled == 0 => return Poll::Pending,
-            Poll::Pending => break,
-            Poll::Ready(Err(error)) => return Poll::Ready((*filled, Some(Err(error)))),
-            Poll::Ready(Ok(())) => match room.filled().len() {
-                0 => return Poll::Ready((*filled, Some(Ok(())))),
-                read => *filled += read,
-            },
-        }
-    }
-    Poll::Ready((*filled, None))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -422,7 +366,7 @@ mod tests {
                 half: tokio::io::split(NeverFlushes).1,
                 stall: Duration::from_millis(1),
             };
-            let end = requests(&mut Incoming::new(read), peer, &target).await;
+            let end = requests(&mut Incoming::new(read), peer, &target, &Awaited::default()).await;
             assert!(matches!(end, End::Stuck));
         }
     }

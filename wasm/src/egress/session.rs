@@ -58,7 +58,7 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
             forwarding,
         };
         let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
-        let violation = relay(incoming, write, connection, &target, error).await;
+        let violation = relay(incoming, write, connection, &target, &shared.sinks, error).await;
         if let Some(violation) = violation {
             shared.teller.tell(&Refusal {
                 what: format!("a request to {}", place(&shown(&ask.host), ask.port)),

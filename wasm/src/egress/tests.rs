@@ -11,8 +11,11 @@ use shipgate::net::egress::{Answer, Ask, Breakage, Ending, Frame, MAX_ASK, Token
 use shipgate::net::{Client, Config, Error, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 use super::*;
+
+mod placing;
 
 /// The names that exist, and what was asked.
 #[derive(Default)]
@@ -78,6 +81,7 @@ async fn egress(hosts: &[&str], by_hand: bool, names: &Arc<Names>) -> Egress {
         dialer(),
         names.look_up(),
         Duration::from_secs(30),
+        Sinks::new(Handle::current()),
     )
     .await
     .unwrap()
@@ -378,7 +382,9 @@ async fn without_the_token_there_is_no_answer() {
         asks(&egress, &right).await.1,
         Some(Answer::Open(_))
     ));
-    let other = Egress::open(Vec::new(), dialer()).await.unwrap();
+    let other = Egress::open(Vec::new(), dialer(), Sinks::new(Handle::current()))
+        .await
+        .unwrap();
     assert_ne!(other.way().token, egress.way().token);
     assert_eq!(egress.way().token.0.len(), 64);
 }
@@ -390,7 +396,8 @@ async fn who_says_nothing_keeps_nobody_out_for_long() {
     let hosts = granted(&[&format!("127.0.0.1:{port}")], false);
     let look_up = Names::answering(&[], port).look_up();
     let patience = Duration::from_millis(20);
-    let egress = Egress::with(hosts, dialer(), look_up, patience).await;
+    let sinks = Sinks::new(Handle::current());
+    let egress = Egress::with(hosts, dialer(), look_up, patience, sinks).await;
     let egress = egress.unwrap();
     let mut silent = Vec::new();
     for _ in 0..ASKING {
@@ -444,7 +451,8 @@ async fn look_ups_that_nobody_waits_for_count_too() {
         })))
     });
     let hosts = granted(&["registry.example:443"], false);
-    let egress = Egress::with(hosts, dialer(), look_up, Duration::from_secs(30));
+    let sinks = Sinks::new(Handle::current());
+    let egress = Egress::with(hosts, dialer(), look_up, Duration::from_secs(30), sinks);
     let egress = egress.await.unwrap();
     for _ in 0..OPEN {
         let error = refused(&egress, "registry.example", 443).await;

@@ -12,6 +12,34 @@ unsafe extern "C" {
     fn symlink(target: *const core::ffi::c_char, link: *const core::ffi::c_char) -> i32;
 }
 
+/// The launcher's interface `filling` (wasm/wit/launcher.wit), as the canonical ABI passes it.
+mod filling {
+    #[link(wasm_import_module = "shipgate:launcher/filling@0.1.0")]
+    unsafe extern "C" {
+        #[link_name = "[static]sink.open"]
+        pub fn open(
+            path: *const u8,
+            length: usize,
+            size: u64,
+            there: *const [u64; 2],
+            ranges: usize,
+            result: *mut [usize; 4],
+        );
+        #[link_name = "[method]sink.ticket"]
+        pub fn ticket(sink: usize, result: *mut [usize; 2]);
+        #[link_name = "[method]sink.write"]
+        pub fn write(
+            sink: usize,
+            offset: u64,
+            bytes: *const u8,
+            length: usize,
+            result: *mut [usize; 4],
+        );
+        #[link_name = "[resource-drop]sink"]
+        pub fn drop(sink: usize);
+    }
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -87,6 +115,39 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             }
             fs::read_to_string(link).map_err(text)
         }
+        ["sink", path, size] => Sink::open(path, number(size)).map(|sink| sink.ticket()),
+        ["sink", path, size, offset, text] => {
+            let sink = Sink::open(path, number(size))?;
+            sink.write(number(offset), text.as_bytes()).map(|()| "written".into())
+        }
+        ["sink-many", path, count] => {
+            let mut open = Vec::new();
+            for _ in 0..number(count) {
+                open.push(Sink::open(path, 1 << 40)?);
+            }
+            Ok(format!("{} at once", open.len()))
+        }
+        ["sink-scattered", path] => {
+            let sink = Sink::open(path, 1 << 40)?;
+            for number in 0..100_000 {
+                sink.write(number * 2, b"x")?;
+            }
+            Ok("it remembers everything".into())
+        }
+        // Has an answer written into a file: for a sink that is open, or that was dropped before.
+        ["sink-fetch", host, port, path, size, how] => {
+            let sink = Sink::open(path, number(size))?;
+            let ticket = sink.ticket();
+            let open = (*how == "open").then_some(sink);
+            let head = format!(
+                "GET /blob HTTP/1.1\r\nHost: {host}:{port}\r\nshipgate-sink: {ticket} 0-{size}\r\n\r\n"
+            );
+            let came = send(host, port, head.as_bytes())?;
+            // What comes next says that it is written.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            drop(open);
+            Ok(came)
+        }
         ["environment"] => Ok(format!("{:?}", std::env::vars().collect::<Vec<_>>())),
         ["spawn"] => {
             let child = std::process::Command::new("/bin/sh").spawn();
@@ -111,6 +172,65 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         }
         other => Err(format!("no such attempt: {other:?}")),
     }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap()
+}
+
+/// A file that the launcher fills.
+struct Sink(usize);
+
+impl Sink {
+    fn open(path: &str, size: u64) -> Result<Self, String> {
+        let mut result = [0; 4];
+        // SAFETY: the path outlives the call, and the result has room for what comes back.
+        unsafe {
+            filling::open(path.as_ptr(), path.len(), size, std::ptr::null(), 0, &mut result);
+        }
+        told(result).map(Self)
+    }
+
+    fn ticket(&self) -> String {
+        let mut result = [0; 2];
+        // SAFETY: as above; the text is allocated for the caller, who never frees it.
+        unsafe {
+            filling::ticket(self.0, &mut result);
+            text(result[0], result[1])
+        }
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), String> {
+        let mut result = [0; 4];
+        // SAFETY: as above.
+        unsafe {
+            filling::write(self.0, offset, bytes.as_ptr(), bytes.len(), &mut result);
+        }
+        told(result).map(drop)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // SAFETY: it is dropped once.
+        unsafe { filling::drop(self.0) }
+    }
+}
+
+/// Reads a `result` whose error is a variant: either a handle, or the error's words.
+fn told([failed, value, start, length]: [usize; 4]) -> Result<usize, String> {
+    match (failed & 0xff, value & 0xff) {
+        (0, _) => Ok(value),
+        (_, 0) => Err("no room".into()),
+        // SAFETY: the launcher has put the text there.
+        _ => Err(unsafe { text(start, length) }),
+    }
+}
+
+unsafe fn text(start: usize, length: usize) -> String {
+    // SAFETY: the caller's.
+    let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 const HTTP: &str = r#"{"http":{"tls":false}}"#;
