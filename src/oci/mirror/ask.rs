@@ -128,7 +128,8 @@ impl Client {
                 let mirror = target.mirror();
                 mirror.is_none_or(|mirror| standing.is_heard(&mirror.name()))
             };
-            let connected = target.sign.0.load(Ordering::Relaxed);
+            // The origin may wait its turn: those behind it come last for a reason.
+            let connected = target.mirror().is_none() || target.sign.0.load(Ordering::Relaxed);
             if waited.is_zero() {
                 Some(START)
             } else if waited < LONG_START && connected && heard() {

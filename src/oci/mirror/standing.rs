@@ -184,7 +184,8 @@ impl Standing {
             record.late += 1;
             record.last_late = Some(now);
         }
-        if connected && record.late < MOST_LATE {
+        // Once may be due to a first look-up and a first handshake.
+        if record.late < MOST_LATE {
             return None;
         }
         record.out = true;
