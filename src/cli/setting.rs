@@ -194,6 +194,8 @@ pub fn parts(
         }
     }
     parts.mirrors = mirrors::of(document)?;
+    // What the run finds by itself goes to none of them in the clear.
+    parts.mirrors.announce(&mut parts.plain_http);
     for (name, image) in document.images.iter() {
         let rule = match &image.platform {
             None => PlatformRule::Preferred(host_platform()),

@@ -7,7 +7,7 @@ use schemars::{Schema, json_schema};
 use super::convert::{Context, FromScalar, Problem, Shape};
 use super::diagnostic::Kind as Finding;
 use super::login::RegistryAuth;
-use super::model::Registry;
+use super::model::{Document, Registry};
 use super::record::{choice, one_of, record};
 use super::source::Spanned;
 use super::tree::Node;
@@ -246,6 +246,40 @@ pub(super) fn check_registry(registry: &Registry, node: &Node, context: &mut Con
                 .caused_by("it says whether the registry itself may be asked beside its mirrors")
                 .helped("add `mirrors`, or remove `fallback`"),
         );
+    }
+}
+
+/// Checks that no host has two logins: there is one for each.
+pub(super) fn check_logins(document: &Document, context: &mut Context<'_>) {
+    let mut seen: Vec<(String, &RegistryAuth)> = Vec::new();
+    for (host, registry) in document.registries.iter() {
+        let auth = registry.auth.as_ref();
+        seen.extend(auth.map(|auth| (host.value.0.clone(), auth)));
+    }
+    for registry in document.registries.values() {
+        for entry in registry.mirrors.iter().flatten() {
+            let Some(auth) = &entry.auth else { continue };
+            let name = entry.mirror().name();
+            let known = seen.iter().find(|(host, _)| *host == name);
+            match known {
+                Some((_, other)) if *other != auth => {
+                    context.push(
+                        context
+                            .error(
+                                Finding::Conflict,
+                                entry.url.span,
+                                format!("`{name}` has two logins"),
+                            )
+                            .caused_by("a host has one login, whatever it is asked for")
+                            .helped(format!(
+                                "say it once: under `registries`, as `\"{name}\": {{auth: …}}`"
+                            )),
+                    );
+                }
+                Some(_) => {}
+                None => seen.push((name, auth)),
+            }
+        }
     }
 }
 

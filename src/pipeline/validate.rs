@@ -33,6 +33,7 @@ pub fn document(document: &Document, node: &Node, context: &mut Context<'_>) {
                 .helped("add `trust` with `signers` and `images`, or remove the step"),
         );
     }
+    super::mirror::check_logins(document, context);
     unused(document, context);
 }
 

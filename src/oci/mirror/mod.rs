@@ -143,7 +143,7 @@ impl Mirrors {
     }
 
     /// Writes down which mirrors are spoken to without TLS, as their addresses say.
-    pub(super) fn announce(&self, plain_http: &mut BTreeMap<String, bool>) {
+    pub fn announce(&self, plain_http: &mut BTreeMap<String, bool>) {
         let mirrors = self
             .by_registry
             .values()

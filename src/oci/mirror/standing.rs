@@ -131,6 +131,15 @@ impl Standing {
         known.mirrors.get(name).is_some_and(|record| record.heard)
     }
 
+    /// Says whether others were sooner before.
+    pub(super) fn is_late(&self, name: &str) -> bool {
+        let known = self.known();
+        known
+            .mirrors
+            .get(name)
+            .is_some_and(|record| record.late > 0)
+    }
+
     /// Says whether it is known to have no sound answer to ranges.
     pub(super) fn lacks_ranges(&self, name: &str) -> bool {
         let known = self.known();
@@ -184,7 +193,8 @@ impl Standing {
             record.late += 1;
             record.last_late = Some(now);
         }
-        if connected && record.late < MOST_LATE {
+        // Once may be due to a first look-up and a first handshake.
+        if record.late < MOST_LATE {
             return None;
         }
         record.out = true;
@@ -300,7 +310,7 @@ const MOST_LATE: u32 = 2;
 /// A mirror that failed so often in a row comes last.
 const MOST_BROKEN: u32 = 2;
 /// Requests that are late within this time count once.
-const SIDE_BY_SIDE: Duration = Duration::from_millis(200);
+const SIDE_BY_SIDE: Duration = Duration::from_millis(100);
 /// How long a mirror is left alone that limits the rate of requests and names no time.
 const USUAL_REST: Duration = Duration::from_secs(30);
 const LONGEST_REST: Duration = Duration::from_secs(600);

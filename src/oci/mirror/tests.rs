@@ -243,7 +243,7 @@ async fn one_that_is_silent_costs_two_starts_in_a_run() {
         assert_eq!(scene.layers(&client, &image).await.unwrap(), good());
     }
     assert!(
-        begun.elapsed() < Duration::from_millis(700),
+        begun.elapsed() < Duration::from_millis(500),
         "{:?}",
         begun.elapsed()
     );
