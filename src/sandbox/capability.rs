@@ -287,6 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn engines_are_refused_with_what_to_do_instead() {
+        let mut grants = Grants::default();
+        grants.socket("/var/run/docker.sock", "docker");
+        grants.program("ctr", "containerd", true);
+        let lacking = lacking(&grants);
+        let hint = |place: usize| lacking[place].hint.clone().unwrap();
+        assert!(lacking[0].message.contains("/var/run/docker.sock"));
+        assert!(hint(0).contains("docker-archive"), "{}", hint(0));
+        assert!(lacking[1].message.contains("`ctr`"));
+        assert!(hint(1).contains("oci-archive"), "{}", hint(1));
+    }
+
+    #[test]
     fn a_helper_is_refused_by_its_name() {
         let mut grants = Grants::default();
         grants.program("docker-credential-ecr-login", "credentials for a", true);
