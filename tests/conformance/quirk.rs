@@ -411,13 +411,12 @@ impl Served {
                 early.map(|it| format!("{} came before the {wait:?} were over", it.line())),
             );
         }
-        for exchange in &exchanges {
+        let mind_encodings = expect["identity"] == true;
+        for exchange in exchanges.iter().filter(|_| mind_encodings) {
             let encoding = exchange.request.header("accept-encoding");
-            if exchange.is_blob() && !encoding.is_none_or(|it| it == "identity") {
-                found.push(format!(
-                    "{} lets the body be encoded: {encoding:?}",
-                    exchange.line()
-                ));
+            if exchange.is_blob() && encoding != Some("identity") {
+                let line = exchange.line();
+                found.push(format!("{line} lets the body be encoded: {encoding:?}"));
             }
         }
         found

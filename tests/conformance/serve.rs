@@ -6,6 +6,7 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
+    unused_imports,
     reason = "a tool for tests, which use more of what it shares with them"
 )]
 
