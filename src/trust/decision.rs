@@ -104,6 +104,7 @@ fn revocation_unknown(candidate: &Candidate) -> Option<Refusal> {
         fault @ Fault::RevocationUnknown {
             certificate,
             reasons,
+            unlisted,
             ..
         },
     ) = &candidate.check
@@ -113,6 +114,7 @@ fn revocation_unknown(candidate: &Candidate) -> Option<Refusal> {
     Some(Refusal::RevocationUnknown {
         certificate: certificate.clone(),
         reasons: reasons.clone(),
+        unlisted: unlisted.clone(),
         hint: fault.hint(),
     })
 }
