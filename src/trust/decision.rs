@@ -61,11 +61,11 @@ fn command(policy: &Policy, rule: &Rule, image: &str) -> String {
     let signers: Vec<&Signer> = signers
         .filter_map(|name| policy.signers().get(name))
         .collect();
-    let is_key = |signer: &&Signer| matches!(signer, Signer::Key { .. });
-    let is_notation = |signer: &&Signer| matches!(signer, Signer::Notation { .. });
-    if signers.iter().any(|it| is_key(&it)) {
+    let is_key = |signer: &Signer| matches!(signer, Signer::Key { .. });
+    let is_notation = |signer: &Signer| matches!(signer, Signer::Notation { .. });
+    if signers.iter().any(|it| is_key(it)) {
         format!("cosign sign --key cosign.key {image}")
-    } else if signers.iter().all(|it| is_notation(&it)) {
+    } else if signers.iter().all(|it| is_notation(it)) {
         format!("notation sign {image}")
     } else {
         format!("cosign sign {image}")
