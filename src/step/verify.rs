@@ -126,28 +126,33 @@ async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
     if let Some(failure) = verdict.failure() {
         return Err(failure.fact("image", name));
     }
+    world.state.proven(name, image.digest);
     let rule = verdict.rule.map(|rule| rule.pattern).unwrap_or_default();
-    let mut skipped = None;
+    let warned = |message: String| {
+        context.events.emit(Detail::Warned {
+            message,
+            hint: None,
+        });
+    };
     let signers: Vec<String> = match verdict.outcome {
         Outcome::Verified { signers } => signers.into_iter().collect(),
         Outcome::Skipped { signer, statement } => {
-            skipped = Some(format!(
-                "WARNING: nothing was verified: the trust policy of {signer} says `skip` in the statement `{statement}`"
-            ));
-            Vec::new()
+            let skipped = format!(
+                "{name}: nothing was verified, since the trust policy of {signer} says `skip` in the statement `{statement}`"
+            );
+            warned(skipped.clone());
+            return Ok(format!("{skipped} (rule {rule})"));
         }
         Outcome::Refused(_) => Vec::new(),
     };
-    world.state.proven(name, image.digest);
-    let mut line = match skipped {
-        Some(skipped) => format!("{name}: {skipped} (rule {rule})"),
-        None => format!("{name}: signed by {} (rule {rule})", signers.join(", ")),
-    };
+    let mut line = format!("{name}: signed by {} (rule {rule})", signers.join(", "));
     for candidate in &verdict.candidates {
-        for warning in candidate.check.warnings() {
-            line.push_str(&format!(
-                "\n  WARNING, not enforced at this level: {warning}"
-            ));
+        let (signer, warnings) = (candidate.check.signer(), candidate.check.warnings());
+        for warning in warnings {
+            let signer = signer.unwrap_or_default();
+            let message = format!("{name}: not enforced for {signer}: {warning}");
+            line.push_str(&format!("\n  warning: {message}"));
+            warned(message);
         }
     }
     context.events.emit(Detail::ImageVerified {

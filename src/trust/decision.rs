@@ -61,11 +61,11 @@ fn command(policy: &Policy, rule: &Rule, image: &str) -> String {
     let signers: Vec<&Signer> = signers
         .filter_map(|name| policy.signers().get(name))
         .collect();
-    let is_key = |signer: &&Signer| matches!(signer, Signer::Key { .. });
-    let is_notation = |signer: &&Signer| matches!(signer, Signer::Notation { .. });
-    if signers.iter().any(|it| is_key(&it)) {
+    let is_key = |signer: &Signer| matches!(signer, Signer::Key { .. });
+    let is_notation = |signer: &Signer| matches!(signer, Signer::Notation { .. });
+    if signers.iter().any(|it| is_key(it)) {
         format!("cosign sign --key cosign.key {image}")
-    } else if signers.iter().all(|it| is_notation(&it)) {
+    } else if signers.iter().all(|it| is_notation(it)) {
         format!("notation sign {image}")
     } else {
         format!("cosign sign {image}")
@@ -104,6 +104,7 @@ fn revocation_unknown(candidate: &Candidate) -> Option<Refusal> {
         fault @ Fault::RevocationUnknown {
             certificate,
             reasons,
+            unlisted,
             ..
         },
     ) = &candidate.check
@@ -113,6 +114,7 @@ fn revocation_unknown(candidate: &Candidate) -> Option<Refusal> {
     Some(Refusal::RevocationUnknown {
         certificate: certificate.clone(),
         reasons: reasons.clone(),
+        unlisted: unlisted.clone(),
         hint: fault.hint(),
     })
 }

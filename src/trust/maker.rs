@@ -58,7 +58,7 @@ impl fmt::Display for Maker {
                     write!(f, ", on {at}")?;
                 }
                 for warning in warnings {
-                    write!(f, "; WARNING, not enforced at this level: {warning}")?;
+                    write!(f, "; WARNING, not enforced: {warning}")?;
                 }
                 Ok(())
             }

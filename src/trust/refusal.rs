@@ -124,6 +124,8 @@ pub enum Refusal {
         certificate: String,
         /// What came of each place that could have been asked.
         reasons: Vec<String>,
+        /// The hosts among them that the policy does not let anybody ask.
+        unlisted: Vec<String>,
         /// The edit or the command that helps.
         hint: String,
     },
@@ -182,7 +184,7 @@ impl Refusal {
             Self::CouldNotLookUp { error } => {
                 error.limit.is_none() && matches!(error.status, None | Some(408 | 429 | 500..))
             }
-            Self::RevocationUnknown { .. } => true,
+            Self::RevocationUnknown { unlisted, .. } => unlisted.is_empty(),
             _ => false,
         }
     }

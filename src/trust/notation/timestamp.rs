@@ -2,7 +2,7 @@
 
 use cms::cert::CertificateChoices;
 use cms::content_info::ContentInfo;
-use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
+use cms::signed_data::{EncapsulatedContentInfo, SignerIdentifier, SignerInfo, SignerInfos};
 use der::asn1::{Int, ObjectIdentifier, OctetString, OctetStringRef, SetOfVec};
 use der::{Any, Decode, Encode, Sequence, Tag, Tagged};
 use jiff::{SignedDuration, Timestamp};
@@ -34,16 +34,16 @@ pub(super) struct Stamp {
 /// (RFC 5816), never their order.
 pub(super) fn verify(token: &[u8], signature: &[u8], store: &TrustStore) -> Result<Stamp, Flaw> {
     let signed = signed_data(token)?;
-    let content = signed.encap_content_info.econtent.as_ref();
+    let content = signed.content.econtent.as_ref();
     let content = content.filter(|it| it.tag() == Tag::OctetString);
     let Some(content) = content.map(Any::value) else {
         return Err(bad("a time", "no content"));
     };
     let info = Info::from_der(content).map_err(unreadable)?;
     let embedded = certificates(&signed)?;
-    let mut signers = signed.signer_infos.0.iter();
+    let mut signers = signed.signers.0.iter();
     let (Some(signer), None) = (signers.next(), signers.next()) else {
-        return Err(bad("one signer", &signed.signer_infos.0.len().to_string()));
+        return Err(bad("one signer", &signed.signers.0.len().to_string()));
     };
     let leaf = signed_by(signer, &embedded)?;
     verify_signer(signer, leaf, content)?;
@@ -79,7 +79,7 @@ pub(super) fn verify(token: &[u8], signature: &[u8], store: &TrustStore) -> Resu
     })
 }
 
-fn signed_data(token: &[u8]) -> Result<SignedData, Flaw> {
+fn signed_data(token: &[u8]) -> Result<Signed, Flaw> {
     if token.len() > MOST_BYTES {
         return Err(bad(
             &format!("at most {MOST_BYTES} bytes"),
@@ -90,25 +90,25 @@ fn signed_data(token: &[u8]) -> Result<SignedData, Flaw> {
     if outer.content_type != SIGNED_DATA {
         return Err(bad("signed data", &outer.content_type.to_string()));
     }
-    let signed: SignedData = outer.content.decode_as().map_err(unreadable)?;
-    if signed.encap_content_info.econtent_type != TIME_STAMP {
-        let found = signed.encap_content_info.econtent_type;
-        return Err(bad("a time stamp", &found.to_string()));
+    let signed: Signed = outer.content.decode_as().map_err(unreadable)?;
+    let kind = signed.content.econtent_type;
+    if kind != TIME_STAMP {
+        return Err(bad("a time stamp", &kind.to_string()));
     }
     Ok(signed)
 }
 
-fn certificates(signed: &SignedData) -> Result<Vec<Certificate>, Flaw> {
+fn certificates(signed: &Signed) -> Result<Vec<Certificate>, Flaw> {
     let Some(set) = &signed.certificates else {
         return Ok(Vec::new());
     };
-    if set.0.len() > MOST_CERTIFICATES {
+    if set.len() > MOST_CERTIFICATES {
         return Err(bad(
             &format!("at most {MOST_CERTIFICATES} certificates"),
-            &set.0.len().to_string(),
+            &set.len().to_string(),
         ));
     }
-    let certificates = set.0.iter().filter_map(|choice| match choice {
+    let certificates = set.iter().filter_map(|choice| match choice {
         CertificateChoices::Certificate(certificate) => Some(certificate),
         CertificateChoices::Other(_) => None,
     });
@@ -329,6 +329,20 @@ fn unreadable(error: der::Error) -> Flaw {
 
 /// The most bytes of a token; usual ones have about six thousand.
 const MOST_BYTES: usize = 256 * 1024;
+
+/// Signed data (RFC 5652, section 5.1). The sets in it are read as lists: openssl puts the signer's certificate into
+/// a token twice, which is no set, and others do not sort them.
+#[derive(Sequence)]
+struct Signed {
+    version: u8,
+    digests: Any,
+    content: EncapsulatedContentInfo,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    certificates: Option<Vec<CertificateChoices>>,
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    lists: Option<Vec<Any>>,
+    signers: SignerInfos,
+}
 
 #[derive(Sequence)]
 struct Info {

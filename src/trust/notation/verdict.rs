@@ -127,7 +127,7 @@ impl<'a> Asked<'a> {
         signers.filter_map(move |(name, signer)| match signer {
             Signer::Notation { notary } if names.contains(name) == counting => {
                 let statement = notary.statement_for(repository)?;
-                Some((name.as_str(), statement)).filter(|_| !statement.skips())
+                (!statement.skips()).then_some((name.as_str(), statement))
             }
             _ => None,
         })

@@ -283,3 +283,63 @@ async fn cve_2024_56138_a_revoked_time_stamp_authority_counts_no_longer() {
         assert_eq!(verdict.exit(), exit, "{verdict:?}");
     }
 }
+
+/// Flips bits all over an answer and a list that say `revoked`: none of them may say `good` after that.
+#[test]
+fn no_flipped_bit_makes_a_certificate_good() {
+    use super::super::certificate::Certificate;
+    use super::super::{crl, ocsp, revocation::Status};
+    let root = Party::root("root");
+    let leaf = Party::leaf("leaf", &root, |params| asks(params, None, Some(LIST)));
+    let answer = root.answer(&root, &leaf, revoked(), Some(UNTIL), &[]);
+    let list = root.list(&[(&leaf, RevocationReason::KeyCompromise)], (2026, 6, 20));
+    let (root, leaf) = (
+        Certificate::from_der(&root.der).unwrap(),
+        Certificate::from_der(&leaf.der).unwrap(),
+    );
+    let now = time(NOW);
+    let by_answer = |bytes: &[u8]| ocsp::status(bytes, &leaf, &root, None, now);
+    let by_list = |bytes: &[u8]| -> Result<bool, String> {
+        let list = crl::List::read(bytes, &root, now)?;
+        list.covers(&leaf, &leaf.lists)?;
+        Ok(list.find(bytes, &leaf, None)?.is_none())
+    };
+    assert!(matches!(by_answer(&answer), Ok(Status::Revoked { .. })));
+    assert_eq!(by_list(&list), Ok(false));
+    for index in 0..answer.len() {
+        let mut flipped = answer.clone();
+        flipped[index] ^= 1 << (index % 8);
+        assert!(!matches!(by_answer(&flipped), Ok(Status::Good)), "{index}");
+    }
+    for index in 0..list.len() {
+        let mut flipped = list.clone();
+        flipped[index] ^= 1 << (index % 8);
+        assert_ne!(by_list(&flipped), Ok(true), "{index}");
+    }
+}
+
+/// CVE-2024-45395: neither a list of questions nor the answers to them are endless.
+#[tokio::test]
+async fn cve_2024_45395_questions_are_counted() {
+    let mut world = World::new();
+    let mut places = Vec::new();
+    for number in 0..40 {
+        let place = format!("http://ocsp.example/{number}");
+        let leaf = Party::leaf("leaf", &world.root, |params| {
+            asks(params, Some(&place), None);
+        });
+        let envelope = Asked::about(target()).jws(&leaf, &[&world.root]);
+        world.attach(JWS, &envelope);
+        places.push(place);
+    }
+    let hosts = vec!["ocsp.example".parse().unwrap()];
+    let policy = policy(world.statement()).with_revocation(Revocation::new(hosts));
+    let verdict = verdict(&world.memory, &policy).await;
+    assert_eq!(verdict.exit(), ExitCode::LookupFailed);
+    let asked = world.memory.log();
+    let asked = asked
+        .iter()
+        .filter(|line| line.starts_with("ocsp "))
+        .count();
+    assert_eq!(asked, crate::trust::MAX_ENQUIRIES);
+}

@@ -76,7 +76,7 @@ async fn the_order_of_certificates_and_the_root_do_not_matter() {
         Party::stamper(&stamped.authority, |_| {}),
         Party::root("another"),
     );
-    std::mem::swap(&mut stamped.stamper, &mut { stamper });
+    stamped.stamper = stamper;
     let verdict = {
         let mut stamp = stamped.stamp();
         stamp.with = vec![&authority, &stamped.stamper];
