@@ -255,14 +255,7 @@ impl Client {
 
     /// Sends the request for a blob once.
     async fn blob_once(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
-        blob.refuse_foreign()?;
-        let call = self.call(
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
+        let call = self.blob_call(repository, blob)?;
         let answer = self.transport.attempt(&call).await?;
         refuse_encoding(&answer)?;
         check_length(&answer, blob)?;
@@ -273,6 +266,21 @@ impl Client {
             received: 0,
             hasher: Some(Hasher::new()),
         })
+    }
+
+    pub(super) fn blob_call(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Call, Error> {
+        blob.refuse_foreign()?;
+        self.call(
+            Method::GET,
+            repository,
+            &format!("blobs/{}", blob.digest),
+            None,
+            format!("blob {} of {}", blob.digest, repository.path),
+        )
     }
 
     fn manifest_call(

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::answer::Answer;
 use super::client::Client;
@@ -50,14 +50,7 @@ impl Client {
         blob: &Descriptor,
         range: Option<&Range<u64>>,
     ) -> Result<Answered<Part>, Error> {
-        blob.refuse_foreign()?;
-        let mut call = self.call(
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
+        let mut call = self.blob_call(repository, blob)?;
         call.range = range.and_then(|range| {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
