@@ -339,15 +339,7 @@ impl Client {
         repository: &Repository,
         blob: &Descriptor,
     ) -> Result<Blob, Error> {
-        blob.refuse_foreign()?;
-        let call = self.call(
-            target,
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
+        let call = self.blob_call(target, repository, blob)?;
         let mut answer = Box::pin(target.transport.attempt(&call)).await?;
         target.mind_silence(&mut answer);
         refuse_encoding(&answer)?;
@@ -359,6 +351,23 @@ impl Client {
             received: 0,
             hasher: Some(Hasher::new()),
         })
+    }
+
+    pub(super) fn blob_call(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Call, Error> {
+        blob.refuse_foreign()?;
+        self.call(
+            target,
+            Method::GET,
+            repository,
+            &format!("blobs/{}", blob.digest),
+            None,
+            format!("blob {} of {}", blob.digest, repository.path),
+        )
     }
 
     fn manifest_call(

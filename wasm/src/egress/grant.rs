@@ -187,6 +187,13 @@ impl Teller {
         }
     }
 
+    /// Returns what was told.
+    #[cfg(test)]
+    pub fn told(&self) -> Vec<String> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.refusals.iter().cloned().collect()
+    }
+
     fn words(&self, refusal: &Refusal) -> Option<String> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let words = refusal.to_string();

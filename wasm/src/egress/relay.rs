@@ -102,8 +102,8 @@ impl From<Violation> for End {
     }
 }
 
-/// Passes requests and answers on until one side ends, and returns what the component did wrong.
-/// Bodies that it wants in one of its `sinks` go there. `refusal` makes the error that the component gets.
+/// Passes requests and answers on until one side ends. Bodies that the component wants in one of its `sinks` go
+/// there. `refusal` is asked what it is told of what it did wrong.
 pub async fn relay<S: AsyncRead + AsyncWrite>(
     mut incoming: Incoming,
     outgoing: OwnedWriteHalf,
@@ -111,7 +111,7 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
     target: &Target,
     sinks: &Sinks,
     refusal: impl Fn(&Violation) -> shipgate::net::Error,
-) -> Option<Violation> {
+) {
     let (from_peer, to_peer) = tokio::io::split(peer);
     let to_peer = Peer {
         half: to_peer,
@@ -128,7 +128,7 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
     };
     drop(requests);
     match end {
-        Some(End::Gone) => return None,
+        Some(End::Gone) => return,
         Some(End::Violated(violation)) => {
             let _ = stop.send(Ending::Refused(refusal(&violation)));
             let told = async {
@@ -136,18 +136,17 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
                 incoming.drain().await;
             };
             let _ = timeout(LINGER, told).await;
-            return Some(violation);
+            return;
         }
         // The host may have said why before it stopped listening.
         Some(End::Stuck) => tokio::select! {
             () = answers => {}
-            () = incoming.drain() => return None,
+            () = incoming.drain() => return,
         },
         None => {}
     }
     // Closed with something unread, the connection would be reset, and the last words with it lost.
     let _ = timeout(LINGER, incoming.drain()).await;
-    None
 }
 
 /// Passes requests on, each of them read first, and comes back when there are no more.

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::grant::{Refusal, place, shown};
-use super::head::Target;
+use super::head::{Target, Violation};
 use super::peer::is_of_another_user;
 use super::relay::{Incoming, relay};
 use super::{AT_ONCE, Held, Shared};
@@ -57,15 +57,16 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
             tls,
             forwarding,
         };
-        let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
-        let violation = relay(incoming, write, connection, &target, &shared.sinks, error).await;
-        if let Some(violation) = violation {
+        // Told before the component hears it: when that ends, the launcher may end too.
+        let error = |violation: &Violation| {
             shared.teller.tell(&Refusal {
                 what: format!("a request to {}", place(&shown(&ask.host), ask.port)),
                 cause: violation.to_string(),
                 hint: violation.hint().to_owned(),
             });
-        }
+            not_relayed(&ask, format!("{violation}"))
+        };
+        relay(incoming, write, connection, &target, &shared.sinks, error).await;
     }
 }
 

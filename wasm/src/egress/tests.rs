@@ -576,6 +576,78 @@ async fn what_follows_a_body_is_a_request_again() {
 }
 
 #[tokio::test]
+async fn what_follows_a_refused_request_is_not_passed_on_either() {
+    let host = Host::start().await;
+    let egress = held(&host).await;
+    let (good, bad) = (request(&host, ""), request(&host, "X: a\nY: b\r\n"));
+    let sent = format!("{good}{bad}{good}{good}");
+    let (_, ending) = exchange(&egress, &host, sent.as_bytes()).await;
+    assert!(matches!(ending, Some(Ending::Refused(_))), "{ending:?}");
+    // When the component hears it, and may end, people have heard it.
+    assert_eq!(egress.teller().told().len(), 1);
+    assert_eq!(host.hears(good.len()).await, good);
+    // A new connection begins anew.
+    let (_, answer) = asks(
+        &egress,
+        &ask(&egress, "127.0.0.1", host.address.port(), PLAIN),
+    )
+    .await;
+    assert!(matches!(answer, Some(Answer::Open(_))), "{answer:?}");
+    assert_eq!(host.heard(), good);
+}
+
+#[tokio::test]
+async fn other_protocols_are_no_requests() {
+    let host = Host::start().await;
+    let egress = held(&host).await;
+    for (sent, says) in [
+        // HTTP/2 with prior knowledge, its SETTINGS behind it.
+        (
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..],
+            "no strict HTTP/1.1",
+        ),
+        (b"EHLO a.example\r\n\r\n", "no strict HTTP/1.1"),
+        (b"\0\0\0\x04\0\0\0\0\0\r\n\r\n", "no strict HTTP/1.1"),
+        (b"GET /\r\n\r\n", "no strict HTTP/1.1"),
+    ] {
+        let (came, ending) = exchange(&egress, &host, sent).await;
+        let Some(Ending::Refused(error)) = ending else {
+            panic!("{sent:?}: {ending:?}");
+        };
+        assert!(error.to_string().contains(says), "{sent:?}: {error}");
+        assert_eq!(came, b"");
+    }
+    assert_eq!(host.heard(), "");
+}
+
+#[tokio::test]
+async fn an_early_answer_opens_no_way_around_the_body() {
+    // It answers before the body came, and would read what follows as a request.
+    let host = Host::answering("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n", true).await;
+    let egress = held(&host).await;
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: other.example\r\n\r\n";
+    let sent = request(&host, "Expect: 100-continue\r\nContent-Length: 60\r\n") + hidden;
+    let (_, ending) = exchange(&egress, &host, sent.as_bytes()).await;
+    assert!(matches!(ending, Some(Ending::Refused(_))), "{ending:?}");
+    assert_eq!(host.heard(), "");
+}
+
+#[tokio::test]
+async fn who_closes_its_half_ends_the_connection() {
+    for sent in ["", "POST / HT", "POST / HTTP/1.1\r\nHost: x"] {
+        let host = Host::start().await;
+        let egress = held(&host).await;
+        let port = host.address.port();
+        let (mut stream, _) = asks(&egress, &ask(&egress, "127.0.0.1", port, PLAIN)).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((rest, host.heard()), (Vec::new(), String::new()), "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn chunks_with_trailers_or_extensions_are_not_passed_on() {
     let host = Host::start().await;
     let egress = held(&host).await;

@@ -80,6 +80,15 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             }
             Ok(format!("{} at once", open.len()))
         }
+        ["many-names", count] => {
+            let count: usize = count.parse().unwrap();
+            let asked = (0..count).map(|number| ask(&format!("{number}.example"), "80", HTTP));
+            let open = asked.filter(Result::is_ok).count();
+            match open {
+                0 => Err("none of them".into()),
+                _ => Ok(format!("{open} of them")),
+            }
+        }
         ["guess", host, port] => {
             let (address, token) = way()?;
             let wrong: String = token.chars().rev().collect();
@@ -170,7 +179,47 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             fs::write("/.shipgate-launcher/exit-code", "0").map_err(text)?;
             Err("it ends as an error".into())
         }
-        other => Err(format!("no such attempt: {other:?}")),
+        ["rename", from, to] => fs::rename(from, to)
+            .map(|()| "renamed".into())
+            .map_err(text),
+        ["hard-link", from, to] => fs::hard_link(from, to)
+            .map(|()| "linked".into())
+            .map_err(text),
+        ["half-close", host, port, bytes] => {
+            let mut stream = ask(host, port, HTTP)?;
+            stream.get_mut().write_all(&unescape(bytes)).map_err(text)?;
+            stream
+                .get_mut()
+                .shutdown(std::net::Shutdown::Write)
+                .map_err(text)?;
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).map_err(text)?;
+            Ok(String::from_utf8_lossy(&rest).into_owned())
+        }
+        // A name that has another address at the second look-up: the file of names is granted to be written.
+        ["rebind", name, port, file, first, second] => {
+            let mut said = Vec::new();
+            for address in [first, second] {
+                fs::write(file, format!("{address} {name}\n")).map_err(text)?;
+                match ask(name, port, HTTP) {
+                    Ok(_) => return Ok(format!("{name} at {address}")),
+                    Err(reason) => said.push(reason),
+                }
+            }
+            Err(said.join(" "))
+        }
+        // With grants of a pipeline there is a line in it that says what to try.
+        words => {
+            let pipeline = words.iter().find(|word| word.ends_with(".yml"));
+            let text = pipeline.and_then(|path| fs::read_to_string(path).ok());
+            let line = text
+                .as_deref()
+                .and_then(|text| text.split_once("# attempt: "));
+            match line.and_then(|(_, rest)| rest.lines().next()) {
+                Some(line) => attempt(&line.split(' ').collect::<Vec<_>>()),
+                None => Err(format!("no such attempt: {words:?}")),
+            }
+        }
     }
 }
 
@@ -237,7 +286,8 @@ const HTTP: &str = r#"{"http":{"tls":false}}"#;
 
 /// Returns the address and the token of the egress, from the launcher's brief.
 fn way() -> Result<(String, String), String> {
-    let brief = fs::read_to_string("/.shipgate-launcher/brief.json").map_err(|it| it.to_string())?;
+    let brief =
+        fs::read_to_string("/.shipgate-launcher/brief.json").map_err(|it| it.to_string())?;
     let value = |name: &str| {
         let (_, rest) = brief.split_once(&format!("\"{name}\":\""))?;
         Some(rest.split_once('"')?.0.to_owned())
@@ -290,7 +340,11 @@ fn send(host: &str, port: &str, bytes: &[u8]) -> Result<String, String> {
     let mut piece = vec![0; (length & !(1 << 31)) as usize];
     stream.read_exact(&mut piece).map_err(text)?;
     let piece = String::from_utf8_lossy(&piece).into_owned();
-    if length >> 31 == 1 { Err(piece) } else { Ok(piece) }
+    if length >> 31 == 1 {
+        Err(piece)
+    } else {
+        Ok(piece)
+    }
 }
 
 /// Turns `\r`, `\n` and `\xNN` into what they stand for.
