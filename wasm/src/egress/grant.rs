@@ -9,6 +9,7 @@ use shipgate::net::egress::line_to_add;
 use shipgate::sandbox::Host;
 
 use super::address::is_public;
+use crate::outlet::{Outlet, Stream};
 
 /// A granted host.
 #[derive(Clone, Debug)]
@@ -141,7 +142,8 @@ impl Teller {
     /// Tells of it on standard error, if it was not told yet.
     pub fn tell(&self, refusal: &Refusal) {
         if self.notes(refusal) {
-            eprintln!("{refusal}");
+            // Whoever refuses must not have to wait for whoever reads.
+            Outlet::process().say(Stream::Error, format!("{refusal}\n"));
         }
     }
 
