@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -49,6 +49,8 @@ struct Inner {
     map: File,
     state: Mutex<State>,
     lock: Mutex<Lock>,
+    /// The lock has gone to another process.
+    lost: AtomicBool,
 }
 
 struct State {
@@ -59,6 +61,8 @@ struct State {
     hasher: Option<Hashing>,
     /// Bytes ahead of the frontier, by their offsets.
     held: BTreeMap<u64, Bytes>,
+    /// What somebody is writing at this moment, so that nobody writes over what is hashed from memory.
+    writing: Intervals,
 }
 
 struct Hashing {
@@ -132,8 +136,10 @@ impl Partial {
                 frontier: 0,
                 hasher: Some(Hashing::new()),
                 held: BTreeMap::new(),
+                writing: Intervals::default(),
             }),
             lock: Mutex::new(lock),
+            lost: AtomicBool::new(false),
         })))
     }
 
@@ -148,10 +154,14 @@ impl Partial {
     }
 
     /// Shows other processes that this one lives; due every two seconds.
+    ///
+    /// A process that was stopped for long may have been taken for dead. Then the file is another's,
+    /// and this partial neither writes nor seals any more.
     pub(crate) fn beat(&self) {
         let mut lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Bytes are checked whoever writes them, so a lock that was lost costs double work at most.
-        lock.beat();
+        if !lock.beat() {
+            self.0.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Opens a way to write.
@@ -170,6 +180,8 @@ impl Partial {
 
     /// Checks the digest of the whole, and gives the blob its name.
     pub(crate) async fn seal(&self) -> Result<(), Error> {
+        self.beat();
+        self.0.refuse_lost()?;
         while self.0.hash(MOST_AT_ONCE)? {
             tokio::task::yield_now().await;
         }
@@ -214,7 +226,9 @@ impl Partial {
 
     /// Removes what there is, and lets others begin anew.
     pub(crate) fn discard(&self) {
-        self.0.files.remove();
+        if !self.0.lost.load(Ordering::Relaxed) {
+            self.0.files.remove();
+        }
     }
 }
 
@@ -229,40 +243,62 @@ pub(crate) struct PartWriter {
 impl PartWriter {
     /// Writes bytes, but those that are there already; returns how many were new.
     pub(crate) fn write(&mut self, offset: u64, bytes: &Bytes) -> Result<u64, Error> {
-        let inner = &self.partial.0;
+        let partial = self.partial.clone();
+        let inner = &partial.0;
+        inner.refuse_lost()?;
         let range = offset..offset + bytes.len() as u64;
-        let missing = inner.state().written.missing(range.clone());
-        let failed = |error| Error::io("write", &inner.files.data, error);
-        for part in &missing {
-            if self.at != part.start {
-                self.at = self
-                    .file
-                    .seek(SeekFrom::Start(part.start))
-                    .map_err(failed)?;
-            }
-            self.file
-                .write_all(&slice(bytes, offset, part))
-                .map_err(|error| {
-                    self.at = u64::MAX;
-                    failed(error)
-                })?;
-            self.at = part.end;
-            // After the bytes, so that the map never promises what is not there.
-            (&inner.map)
-                .write_all(&record(part))
-                .map_err(|error| Error::io("write", &inner.files.map, error))?;
-        }
+        let missing = inner.state().begin(&range);
+        let put = missing
+            .iter()
+            .try_for_each(|part| self.put(part, &slice(bytes, offset, part)));
         let mut new = 0;
         {
             let mut state = inner.state();
             for part in missing {
-                new += state.written.insert(part.clone());
-                inner.hold(&mut state, &part, slice(bytes, offset, &part));
+                state.writing.remove(&part);
+                if put.is_ok() {
+                    new += state.written.insert(part.clone());
+                    inner.hold(&mut state, &part, slice(bytes, offset, &part));
+                }
             }
         }
+        put?;
         // Twice what came: so those who bring bytes also catch up with what waits.
         inner.hash(bytes.len().saturating_mul(2))?;
         Ok(new)
+    }
+
+    fn put(&mut self, part: &Range<u64>, bytes: &[u8]) -> Result<(), Error> {
+        let inner = &self.partial.0;
+        let failed = |error| Error::io("write", &inner.files.data, error);
+        if self.at != part.start {
+            self.at = self
+                .file
+                .seek(SeekFrom::Start(part.start))
+                .map_err(failed)?;
+        }
+        self.file.write_all(bytes).map_err(|error| {
+            self.at = u64::MAX;
+            failed(error)
+        })?;
+        self.at = part.end;
+        // After the bytes, so that the map never promises what is not there.
+        (&inner.map)
+            .write_all(&record(part))
+            .map_err(|error| Error::io("write", &inner.files.map, error))
+    }
+}
+
+impl State {
+    /// Takes what of a range is neither there nor in somebody's hands.
+    fn begin(&mut self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let missing: Vec<_> = (self.written.missing(range.clone()).into_iter())
+            .flat_map(|part| self.writing.missing(part))
+            .collect();
+        for part in &missing {
+            self.writing.insert(part.clone());
+        }
+        missing
     }
 }
 
@@ -272,6 +308,14 @@ const BUFFER: usize = 256 * 1024;
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 
 impl Inner {
+    fn refuse_lost(&self) -> Result<(), Error> {
+        if self.lost.load(Ordering::Relaxed) {
+            let path = self.files.lock.clone();
+            return Err(ErrorKind::LockLost { path }.into());
+        }
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -368,8 +412,8 @@ impl Drop for Inner {
             (std::mem::take(&mut state.held), state.written.total() == 0)
         };
         self.let_go(held);
-        // The lock is ours until this returns.
-        if nothing {
+        // The lock is ours until this returns, unless it was lost.
+        if nothing && !self.lost.load(Ordering::Relaxed) {
             self.files.remove();
         }
     }
@@ -484,6 +528,23 @@ mod tests {
         assert_eq!(second.verify(&blob.digest).unwrap(), blob.size);
         assert!(matches!(first.claim(&blob).unwrap(), Claim::Present));
         assert_eq!(names(&second), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_one_is_writing_no_other_overwrites() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let blob = blob(b"hello world");
+        let partial = claim(&cache, &blob);
+        // One has looked, and is about to write.
+        let begun = partial.0.state().begin(&(0..5));
+        assert_eq!(begun.first(), Some(&(0..5)));
+        assert_eq!(put(&partial, b"XXXXX world", 0..11), 6);
+        partial.0.state().writing.remove(&(0..5));
+        assert_eq!(partial.missing(0..11).first(), Some(&(0..5)));
+        assert_eq!(put(&partial, b"hello", 0..5), 5);
+        partial.seal().await.unwrap();
+        assert_eq!(cache.verify(&blob.digest).unwrap(), 11);
     }
 
     #[tokio::test]

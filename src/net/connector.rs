@@ -172,7 +172,7 @@ async fn through(
 
 /// Opens a TCP connection within the time, the look-up of the name included.
 async fn dial(endpoint: Box<Endpoint>, time: Limit) -> Result<Opened, Error> {
-    let (addresses, dns) = resolve(&endpoint, time).await?;
+    let (addresses, dns) = resolve(&endpoint, time, ()).await?;
     dial_at(endpoint, &addresses, dns, time).await
 }
 
@@ -266,16 +266,19 @@ impl Limit {
 /// How long an address has for itself before the next is tried beside it (RFC 8305 says 250 ms).
 const STAGGER: Duration = Duration::from_millis(300);
 
+/// Returns the addresses of a host, and how long the look-up took. `held` is kept until the resolver is done,
+/// however long after the end of the time that is.
 pub(super) async fn resolve(
     endpoint: &Endpoint,
     time: Limit,
+    held: impl Send + 'static,
 ) -> Result<(Vec<SocketAddr>, Option<Duration>), Error> {
     let Endpoint { host, port, .. } = endpoint;
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok((vec![SocketAddr::new(ip, *port)], None));
     }
     let begun = Instant::now();
-    let found = timeout_at(time.end, dns::resolve(host.clone(), *port))
+    let found = timeout_at(time.end, dns::resolve(host.clone(), *port, held))
         .await
         .map_err(|_| time.error(Box::new(endpoint.clone()), Phase::Resolve))?;
     let not_found = |detail: String| Error::NameNotFound {

@@ -34,12 +34,18 @@ impl Dialer {
         Self(connector)
     }
 
-    /// Returns the addresses of a host, by the system's resolver.
+    /// Returns the addresses of a host, by the system's resolver. That can't be stopped: it may go on when the time is
+    /// over, or nobody waits any more, and `held` is kept until it is done, so that what goes on can be bounded.
     ///
     /// # Errors
     /// The name has none, or the time is over.
-    pub async fn look_up(host: &str, port: u16, limit: Limit) -> Result<LookedUp, Error> {
-        let (addresses, took) = resolve(&Endpoint::new(host, port), limit).await?;
+    pub async fn look_up(
+        host: &str,
+        port: u16,
+        limit: Limit,
+        held: impl Send + 'static,
+    ) -> Result<LookedUp, Error> {
+        let (addresses, took) = resolve(&Endpoint::new(host, port), limit, held).await?;
         Ok(LookedUp { addresses, took })
     }
 

@@ -1,7 +1,7 @@
 //! Requests and answers, and the reading of hyper's errors.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy;
-use url::Url;
+use url::{Position, Url};
 
 use super::body::Body;
 use super::error::{Endpoint, Error, Phase};
@@ -106,8 +106,7 @@ impl Request {
         // Both succeed on every URL with a host, and these schemes have one.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        let uri: Uri = url
-            .as_str()
+        let uri: Uri = strict(&url)
             .parse()
             .map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
         let mut request = http::Request::new(Full::new(self.body));
@@ -116,6 +115,26 @@ impl Request {
         *request.headers_mut() = self.headers;
         Ok(request)
     }
+}
+
+/// Returns a URL with nothing in its path and query that RFC 3986 does not allow there. The URLs of browsers
+/// leave some of that as it is, and not all servers read it alike.
+fn strict(url: &Url) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte);
+    let mut text = url[..Position::BeforePath].to_owned();
+    let rest = &url[Position::BeforePath..];
+    for (at, byte) in rest.bytes().enumerate() {
+        let is_escape = || {
+            let digits = rest.as_bytes().get(at + 1..at + 3);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        if allowed(byte) || byte == b'%' && is_escape() {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 impl fmt::Debug for Request {
@@ -294,4 +313,30 @@ fn causes<'a>(
         next = error.source();
         Some(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_a_uri_of_rfc_3986() {
+        for (written, sent) in [
+            ("http://a.example", "http://a.example/"),
+            (
+                "http://[::1]:80/a%2Fb/~?c=d;e,f&g=%20",
+                "http://[::1]/a%2Fb/~?c=d;e,f&g=%20",
+            ),
+            (
+                "http://a.example/|^x?f[a]={b}|`\\",
+                "http://a.example/%7C%5Ex?f%5Ba%5D=%7Bb%7D%7C%60%5C",
+            ),
+            (
+                "http://a.example/100%?%zz%4",
+                "http://a.example/100%25?%25zz%254",
+            ),
+        ] {
+            assert_eq!(strict(&written.parse().unwrap()), sent, "{written}");
+        }
+    }
 }

@@ -80,23 +80,36 @@ impl Puller {
         self.check_space(resolved)?;
         let group = self.engine.group();
         let repository = &resolved.reference.repository;
-        let mut wanted = FuturesUnordered::new();
-        for blob in in_order(resolved) {
-            if self.cache.has(&blob)? {
-                let fetched = Fetched {
-                    digest: blob.digest,
-                    size: blob.size,
-                    host: None,
-                    took: Duration::ZERO,
-                };
-                on_progress(Progress::Finished(fetched.clone()));
-                preloaded.add(fetched);
-            } else {
-                wanted.push(group.want(&blob, repository, &on_progress));
+        let blobs = in_order(resolved);
+        let mut left: Vec<&Descriptor> = blobs.iter().collect();
+        // Once more for what somebody removed from the cache meanwhile.
+        for last in [false, true] {
+            let mut wanted = FuturesUnordered::new();
+            for blob in left {
+                if self.cache.has(blob)? {
+                    let fetched = Fetched {
+                        digest: blob.digest,
+                        size: blob.size,
+                        host: None,
+                        took: Duration::ZERO,
+                    };
+                    on_progress(Progress::Finished(fetched.clone()));
+                    preloaded.add(fetched);
+                } else {
+                    wanted.push(group.want(blob, repository, &on_progress));
+                }
             }
-        }
-        while let Some(fetched) = wanted.next().await {
-            preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
+            while let Some(fetched) = wanted.next().await {
+                preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
+            }
+            left = self.missing(&blobs)?;
+            if left.is_empty() {
+                break;
+            }
+            if last {
+                let digest = left[0].digest;
+                return Err(cache::Error::from(cache::ErrorKind::Missing { digest }).into());
+            }
         }
         // Manifests come last: a cache that has one has all that it names.
         for manifest in resolved.chain.iter().rev() {
@@ -108,6 +121,17 @@ impl Puller {
 }
 
 impl Puller {
+    /// Returns those that are not in the cache.
+    fn missing<'b>(&self, blobs: &'b [Descriptor]) -> Result<Vec<&'b Descriptor>, cache::Error> {
+        let mut missing = Vec::new();
+        for blob in blobs {
+            if !self.cache.has(blob)? {
+                missing.push(blob);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Refuses what the disk has no room for, before the first byte.
     fn check_space(&self, resolved: &Resolved) -> Result<(), cache::Error> {
         let mut needed = 0_u64;

@@ -18,13 +18,13 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 
 use crate::bounds::{self, Bounds, MemoryMeter};
 use crate::cage::Cage;
-use crate::egress::Egress;
+use crate::egress::{Egress, Teller};
 use crate::hasher::Hashing;
 use crate::interface::{self, Granted, InterfaceView};
 use crate::outlet::Stream;
 use crate::output::{Output, Printed};
 use crate::stage::Stage;
-use crate::{directories, failure, files, network};
+use crate::{directories, failure, files, network, refusals};
 
 /// How long a component may take to end once it was asked to: `finally` has 8 s of it, and GitHub
 /// kills after 10 s.
@@ -141,7 +141,7 @@ fn alone(
     stopped: oneshot::Receiver<()>,
 ) -> Result<oneshot::Receiver<Result<bool, Failure>>, Failure> {
     let (component, path) = (run.component.clone(), run.path.to_owned());
-    let memory = run.bounds.memory;
+    let (memory, teller) = (run.bounds.memory, run.egress.teller());
     let (tell, ended) = oneshot::channel();
     let mut store = Store::new(run.component.engine(), state);
     let work = move || {
@@ -158,7 +158,7 @@ fn alone(
             tokio::select! {
                 biased;
                 _ = stopped => Err(failure::host("the component was stopped")),
-                ended = execute(&mut store, &component, &path) => ended,
+                ended = execute(&mut store, &component, &path, &teller) => ended,
             }
         });
         // Which bound was hit is known better here than by the trap that it caused.
@@ -181,11 +181,13 @@ async fn execute(
     store: &mut Store<State>,
     component: &Component,
     path: &Path,
+    teller: &Arc<Teller>,
 ) -> Result<bool, Failure> {
     let mut linker = Linker::new(component.engine());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failure::host)?;
     files::add_to_linker(&mut linker).map_err(failure::host)?;
     directories::add_to_linker(&mut linker).map_err(failure::host)?;
+    refusals::add_to_linker(&mut linker, teller).map_err(failure::host)?;
     interface::add_to_linker::<State>(&mut linker, |state| InterfaceView {
         granted: &state.granted,
         hashing: &state.hashing,

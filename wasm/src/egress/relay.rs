@@ -15,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::head::{self, Body, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::head::{self, Body, Head, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
 
 /// How long the head of a request may take from its first byte on.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -115,6 +115,10 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
     refusal: impl Fn(&Violation) -> shipgate::net::Error,
 ) -> Option<Violation> {
     let (from_peer, to_peer) = tokio::io::split(peer);
+    let to_peer = Peer {
+        half: to_peer,
+        stall: STALL,
+    };
     let (stop, stopped) = oneshot::channel();
     let mut answers = Box::pin(answers(from_peer, outgoing, stopped));
     let mut requests = Box::pin(requests(&mut incoming, to_peer, target));
@@ -149,7 +153,7 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
 /// Passes requests on, each of them read first, and comes back when there are no more.
 async fn requests<S: AsyncWrite>(
     incoming: &mut Incoming,
-    mut peer: WriteHalf<S>,
+    mut peer: Peer<S>,
     target: &Target,
 ) -> End {
     loop {
@@ -162,61 +166,90 @@ async fn requests<S: AsyncWrite>(
 
 async fn request<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     target: &Target,
 ) -> Result<(), End> {
     // Between two requests a connection may rest.
     if incoming.rest().is_empty() {
         more(incoming).await?;
     }
+    let mut scanned = 0;
     let reading = async {
         loop {
-            if let Some(head) = head::read(incoming.rest(), target)? {
+            if let Some(head) = head::read(incoming.rest(), &mut scanned, target)? {
                 return Ok::<_, End>(head);
             }
             more(incoming).await?;
         }
     };
-    let (length, body) = timeout(HEAD_TIME, reading)
+    let Head { length, host, body } = timeout(HEAD_TIME, reading)
         .await
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
-    pass(incoming, peer, length as u64).await?;
+    let head = &incoming.rest()[..length];
+    let passed = [
+        &head[..host.start],
+        target.authority().as_bytes(),
+        &head[host.end..],
+    ]
+    .concat();
+    peer.write(&passed).await?;
+    incoming.taken += length;
     match body {
         Body::Length(length) => pass(incoming, peer, length).await?,
         Body::Chunked => chunks(incoming, peer).await?,
     }
-    peer.flush().await.map_err(|_| End::Stuck)
+    peer.flush().await
+}
+
+/// The host as it is written to, with a bound to how long it may take nothing.
+struct Peer<S> {
+    half: WriteHalf<S>,
+    stall: Duration,
+}
+
+impl<S: AsyncWrite> Peer<S> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.write_all(bytes)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.flush()).await
+    }
+
+    async fn in_time(
+        stall: Duration,
+        work: impl Future<Output = io::Result<()>>,
+    ) -> Result<(), End> {
+        match timeout(stall, work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Stuck),
+        }
+    }
 }
 
 /// Passes on so many bytes.
 async fn pass<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     mut left: u64,
 ) -> Result<(), End> {
     while left > 0 {
         if incoming.rest().is_empty() {
-            peer.flush().await.map_err(|_| End::Stuck)?;
+            peer.flush().await?;
             more(incoming).await?;
         }
         let here = incoming.rest().len().min(PIECE);
         let part = usize::try_from(left).map_or(here, |left| left.min(here));
         let bytes = &incoming.rest()[..part];
-        match timeout(STALL, peer.write_all(bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(End::Stuck),
-        }
+        peer.write(bytes).await?;
         incoming.taken += part;
         left -= part as u64;
     }
     Ok(())
 }
 
-async fn chunks<S: AsyncWrite>(
-    incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
-) -> Result<(), End> {
+async fn chunks<S: AsyncWrite>(incoming: &mut Incoming, peer: &mut Peer<S>) -> Result<(), End> {
     loop {
         let (line, length) = loop {
             if let Some(read) = head::chunk(incoming.rest())? {
@@ -326,4 +359,67 @@ fn poll_fill<S: AsyncRead>(
         }
     }
     Poll::Ready((*filled, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A host that takes every byte and never says that they are on their way.
+    struct NeverFlushes;
+
+    impl AsyncRead for NeverFlushes {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for NeverFlushes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_let_bytes_go_holds_nothing_for_ever() {
+        let target = Target {
+            host: "a.example".to_owned(),
+            port: 80,
+            tls: false,
+        };
+        for sent in [
+            &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
+            b"PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\nhalf",
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let component = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let mut component = component.unwrap();
+            let (read, _write) = listener.accept().await.unwrap().0.into_split();
+            component.write_all(sent).await.unwrap();
+            let peer = Peer {
+                half: tokio::io::split(NeverFlushes).1,
+                stall: Duration::from_millis(1),
+            };
+            let end = requests(&mut Incoming::new(read), peer, &target).await;
+            assert!(matches!(end, End::Stuck));
+        }
+    }
 }

@@ -34,9 +34,9 @@ impl Names {
 
     fn look_up(self: &Arc<Self>) -> LookUp {
         let names = Arc::clone(self);
-        Box::new(move |host, port, limit| {
+        Box::new(move |host, port, limit, held| {
             if host.parse::<std::net::IpAddr>().is_ok() {
-                return Box::pin(async move { Dialer::look_up(&host, port, limit).await });
+                return Box::pin(async move { Dialer::look_up(&host, port, limit, held).await });
             }
             names.asked.lock().unwrap().push(host);
             let mut answers = names.answers.lock().unwrap();
@@ -243,6 +243,34 @@ async fn what_is_not_granted_is_not_looked_up() {
 }
 
 #[tokio::test]
+async fn what_is_looked_up_is_spelled_as_it_was_granted() {
+    let names = Names::answering(&[&["10.0.0.1"]], 443);
+    let egress = egress(&["registry.example:443"], false, &names).await;
+    // One bit a letter would go out to whoever serves the domain.
+    for spelled in ["rEgIsTrY.eXaMpLe", "REGISTRY.example", "registry.example."] {
+        let error = refused(&egress, spelled, 443).await;
+        assert!(matches!(error, Error::NotPublic { .. }), "{error}");
+    }
+    assert_eq!(names.asked(), ["registry.example"; 3]);
+}
+
+#[tokio::test]
+async fn the_host_is_passed_on_as_it_was_granted() {
+    let host = Host::start().await;
+    let port = host.address.port();
+    let names = Names::answering(&[&["127.0.0.1"]], port);
+    let egress = egress(&[&format!("localhost:{port}")], false, &names).await;
+    let wanted = ask(&egress, "LocalHost.", port, PLAIN);
+    let (mut stream, answer) = asks(&egress, &wanted).await;
+    assert!(matches!(answer, Some(Answer::Open(_))), "{answer:?}");
+    let spelled = |host| format!("GET / HTTP/1.1\r\nX: y\r\nHost: {host}:{port}\r\nZ: z\r\n\r\n");
+    let sent = spelled("lOCALhOST.");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let passed = spelled("localhost");
+    assert_eq!(host.hears(passed.len()).await, passed);
+}
+
+#[tokio::test]
 async fn a_name_does_not_lead_inside() {
     for inside in [
         "10.0.0.1",
@@ -295,7 +323,8 @@ async fn an_inner_address_among_public_ones_is_left_out() {
     };
     let reach = Hosts::new(granted(&["a.example:1"], false)).reach("a.example", 1);
     let mut addresses = found(&["10.0.0.1", "1.1.1.1", "127.0.0.1"]);
-    addresses.retain(|address| reach.unwrap().admits(*address));
+    let (_, reach) = reach.unwrap();
+    addresses.retain(|address| reach.admits(*address));
     assert_eq!(addresses, found(&["1.1.1.1"]));
 }
 
@@ -400,10 +429,37 @@ async fn there_is_a_bound_to_what_is_open() {
     }
 }
 
+#[tokio::test]
+async fn look_ups_that_nobody_waits_for_count_too() {
+    // A resolver that is asked for and can't be stopped, as the system's is.
+    let resolving = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&resolving);
+    let look_up: LookUp = Box::new(move |_, _, _, held| {
+        kept.lock().unwrap().push(held);
+        Box::pin(std::future::ready(Err(Error::NotGranted {
+            host: "the time is over".to_owned(),
+            port: 1,
+        })))
+    });
+    let hosts = granted(&["registry.example:443"], false);
+    let egress = Egress::with(hosts, dialer(), look_up, Duration::from_secs(30));
+    let egress = egress.await.unwrap();
+    for _ in 0..OPEN {
+        let error = refused(&egress, "registry.example", 443).await;
+        assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+    }
+    let error = refused(&egress, "registry.example", 443).await;
+    assert!(error.to_string().contains("128 connections"), "{error}");
+    assert_eq!(resolving.lock().unwrap().len(), OPEN);
+    resolving.lock().unwrap().pop();
+    let error = refused(&egress, "registry.example", 443).await;
+    assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+}
+
 // --- What is passed on ---
 
 fn request(host: &Host, rest: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: {}\r\n{rest}\r\n", host.address)
+    format!("POST / HTTP/1.1\r\nHost: {}\r\n{rest}\r\n", host.address)
 }
 
 async fn held(host: &Host) -> Egress {
