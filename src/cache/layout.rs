@@ -371,7 +371,7 @@ fn check_kind(root: &Path) -> Result<(), Error> {
         };
     }
     // Ours may have been killed before the marker was written.
-    let ours = ["blobs", PARTIAL];
+    let ours = ["blobs", PARTIAL, crate::state::shelf::MARK];
     let entries = fs::read_dir(root).map_err(|error| Error::io("read the folder", root, error))?;
     let stranger = entries
         .flatten()

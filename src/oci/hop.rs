@@ -185,6 +185,7 @@ impl Transport {
             host: url.host_str().unwrap_or_default().to_owned(),
             port: url.port_or_known_default().unwrap_or_default(),
             address: None,
+            route: None,
         });
         let source = net::Error::Timeout {
             endpoint,

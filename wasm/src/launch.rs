@@ -1,6 +1,7 @@
 //! From the command line to an exit code: what is asked for, what it needs, what is refused, the run.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use shipgate::failure::Failure;
 use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::mask::Learned;
+use shipgate::pipeline::source::MAXIMUM_BYTES;
 use shipgate::pipeline::{Diagnostic, Source};
-use shipgate::sandbox::{Policy, capability};
+use shipgate::sandbox::{Component, Policy, capability};
 
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
@@ -29,7 +31,7 @@ use crate::compiled::Places;
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
 use crate::loading::{self, Early, Loading};
-use crate::record::{self, Given, Record};
+use crate::record::{self, Given};
 use crate::sink::Sinks;
 use crate::stage::Stage;
 use crate::table::table;
@@ -40,6 +42,8 @@ use crate::{describe, exit, failure};
 const RAW_TIME: Duration = Duration::from_secs(3600);
 /// How long it may take to check documents.
 const VALIDATE_TIME: Duration = Duration::from_secs(60);
+/// How long the end of a run that was stopped may take.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Does what the command line asks for, and returns the exit code.
 pub fn launch(line: Line) -> u8 {
@@ -109,7 +113,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 bounds: Bounds::new(sandbox, VALIDATE_TIME),
                 arguments,
                 sandbox,
-                stdin: stdin_of(&validate.pipelines),
+                stdin: stdin_of(&validate.pipelines)?,
                 brief: Brief::default(),
                 // Documents are checked without network.
                 dialer: Client::new(Config::default())
@@ -162,7 +166,7 @@ fn task<'a>(
     let path = run.pipeline.clone().unwrap_or_default();
     let text = derived.text().to_owned();
     let (stdin, document) = if is_stdin(&path) {
-        (Stdin::Text(text), None)
+        (Stdin::Given(text.into_bytes()), None)
     } else {
         (Stdin::Nothing, Some((path, text)))
     };
@@ -289,6 +293,7 @@ async fn perform_named(
 ) -> Result<u8, Failure> {
     cage.add_by_hand(task.sandbox);
     cage.without_denied_front(policy);
+    cage.find_files();
     refuse(cage.denied(policy), session)?;
     let places = Places::usual(&session.environment);
     for own in places.iter().flat_map(Places::all) {
@@ -297,9 +302,8 @@ async fn perform_named(
         }
     }
     let trust = Trust::find(task.sandbox, &session.environment)?;
-    let usual = trust::usual(&session.environment);
-    let deciding = trust.iter().flat_map(Trust::files).chain(usual.as_deref());
-    if let Some(failure) = deciding.into_iter().find_map(|own| cage.changes(own)) {
+    let deciding = deciding(&task, trust.as_ref(), session);
+    if let Some(failure) = deciding.iter().find_map(|own| cage.changes(own)) {
         return Err(failure);
     }
     let shown = table(&cage, &task.bounds, &session.environment);
@@ -311,7 +315,6 @@ async fn perform_named(
     let egress = Egress::open(hosts.collect(), task.dialer.clone(), sinks.clone()).await;
     let egress = egress.map_err(failure::host)?;
     let stage = stage(&task, &cage, &egress, named, session)?;
-    let record = record::keep(&cage, task.given.take(), session);
     let loading = Loading {
         sandbox: task.sandbox,
         trust: trust.as_ref(),
@@ -329,7 +332,11 @@ async fn perform_named(
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
     }
-    session.printer.note(&running(&path, &loaded.digest));
+    session
+        .printer
+        .note(&loading::running(&path, &loaded.digest));
+    // Kept until the end of this function, and not before there is something to run.
+    let record = record::keep(&cage, task.given.take(), session);
     let ended = component::run(Run {
         component: &loaded.component,
         path: &path,
@@ -344,17 +351,63 @@ async fn perform_named(
     })
     .await;
     let mut code = match ended {
-        Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
-        Err(failure) => told(session, &failure),
+        Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.answers())),
+        Err(failure) => {
+            end_by_all_means(failure.exit.code());
+            told(session, &failure)
+        }
     };
-    record.into_iter().for_each(Record::end);
+    drop(record);
     for failure in stage.carry_out() {
         let unwritten = told(session, &failure);
         if code == ExitCode::Done.code() {
             code = unwritten;
         }
     }
+    if let Err((folder, error)) = stage.remove() {
+        let message = format!("{} can't be removed: {error}", folder.display());
+        let hint = "the component made something in it that stays; copies of files that it read may be there too: remove it";
+        session.printer.warning(&message, Some(hint));
+    }
     Ok(code)
+}
+
+/// Ends the process some time after a run was stopped, even if nobody reads what is said about it.
+fn end_by_all_means(code: u8) {
+    let end = move || {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a thread of its own, for when the one that should end stands still"
+        )]
+        {
+            std::thread::sleep(LAST_WORDS);
+            #[expect(clippy::exit, reason = "the same")]
+            std::process::exit(code.into());
+        }
+    };
+    // Without a thread for it, whoever reads has all the time there is.
+    let _ = std::thread::Builder::new().spawn(end);
+}
+
+/// Returns every file that decides what runs, or runs itself.
+fn deciding(task: &Task<'_>, trust: Option<&Trust>, session: &Session) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = trust
+        .into_iter()
+        .flat_map(Trust::files)
+        .map(Path::to_owned)
+        .collect();
+    files.extend(trust::usual(&session.environment));
+    files.extend(task.sandbox.policy.iter().cloned());
+    match &task.sandbox.component {
+        Some(Component::File(path)) => files.push(path.clone()),
+        Some(Component::Registry(_)) => {}
+        None => files.extend(loading::component_beside()),
+    }
+    if let Ok(launcher) = std::env::current_exe() {
+        let program = format!("shipgate{}", std::env::consts::EXE_SUFFIX);
+        files.extend([launcher.with_file_name(program), launcher]);
+    }
+    files
 }
 
 fn stage(
@@ -377,13 +430,15 @@ fn stage(
     };
     stage.brief(&brief).map_err(failure::host)?;
     for (path, _) in &cage.files {
-        stage.copy(&cage.working_folder.join(path))?;
+        if let Some(real) = cage.found.get(path) {
+            stage.copy(&cage.working_folder.join(path), real)?;
+        }
     }
     if let Some((path, text)) = &task.document {
         stage.put(&cage.working_folder.join(path), text)?;
     }
     for (path, _, how) in &cage.carried {
-        stage.carry(&cage.working_folder.join(path), *how)?;
+        stage.carry(&cage.working_folder.join(path), &cage.real(path), *how)?;
     }
     Ok(stage)
 }
@@ -397,12 +452,17 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn stdin_of(pipelines: &[PathBuf]) -> Stdin {
-    if pipelines.iter().any(|path| is_stdin(path)) {
-        Stdin::Inherited
-    } else {
-        Stdin::Nothing
+/// Reads standard input, if it is one of the documents, and no more of it than a document may have.
+fn stdin_of(pipelines: &[PathBuf]) -> Result<Stdin, Failure> {
+    if !pipelines.iter().any(|path| is_stdin(path)) {
+        return Ok(Stdin::Nothing);
     }
+    let mut bytes = Vec::new();
+    // One more: too large a document is found to be that.
+    let limit = MAXIMUM_BYTES as u64 + 1;
+    let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| failure::file(Path::new("-"), error))?;
+    Ok(Stdin::Given(bytes))
 }
 
 /// Tells all refusals but the last, and returns that one as the failure of the run.
@@ -438,9 +498,4 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
         policy.add_file(&source).map_err(unusable)?;
     }
     Ok(policy)
-}
-
-/// Returns the line that says what runs, as `sha256sum` would check it.
-fn running(path: &Path, digest: &str) -> String {
-    format!("sandbox: it is {}, sha256:{digest}", path.display())
 }

@@ -1,16 +1,21 @@
 //! The component on its way in: from its file or a registry, compiled earlier or now.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shipgate::cli::sandbox_args::SandboxArgs;
 use shipgate::cli::session::Session;
 use shipgate::failure::Failure;
 use shipgate::sandbox::Component;
 
+use crate::artifact::LARGEST;
 use crate::compiled::{self, Bytes, Places};
 use crate::source::Origin;
 use crate::trust::Trust;
 use crate::{component, failure};
+
+/// How long it may take to compile a component: shipgate's own take some seconds.
+const COMPILE_TIME: Duration = Duration::from_secs(600);
 
 /// What decides which component is loaded.
 pub struct Loading<'a> {
@@ -31,6 +36,7 @@ pub type Early = tokio::task::JoinHandle<Option<compiled::Loaded>>;
 pub fn begin(sandbox: &SandboxArgs, session: &Session) -> Option<Early> {
     let path = component_file(sandbox)?.ok()?;
     let places = Places::usual(&session.environment)?;
+    check_size(&path).ok()?;
     #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
     Some(tokio::task::spawn_blocking(move || {
         let engine = component::engine().ok()?;
@@ -68,6 +74,9 @@ impl Loading<'_> {
         {
             return Ok((name, loaded));
         }
+        if fetched.is_none() {
+            check_size(&path)?;
+        }
         // On a thread of its own: a signal must not have to wait for it.
         #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
         let loading = tokio::task::spawn_blocking(move || {
@@ -79,7 +88,24 @@ impl Loading<'_> {
             compiled::load(&engine, bytes, places.as_ref())
                 .map_err(|error| failure::load(&path, &error))
         });
-        Ok((name, loading.await.map_err(failure::host)??))
+        let loaded = tokio::time::timeout(COMPILE_TIME, loading).await;
+        let loaded = loaded.map_err(|_| failure::compiling(&name, COMPILE_TIME))?;
+        Ok((name, loaded.map_err(failure::host)??))
+    }
+}
+
+/// Returns the line that says what runs, as `sha256sum` would check it.
+pub fn running(path: &Path, digest: &str) -> String {
+    format!("sandbox: it is {}, sha256:{digest}", path.display())
+}
+
+/// Refuses what is no file, or one that no component needs to be as large as.
+fn check_size(path: &Path) -> Result<(), Failure> {
+    // What can't be looked at can't be read either, which is said there.
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(failure::component(path, "it is no regular file")),
+        Ok(found) if found.len() > LARGEST => Err(failure::too_large(path, LARGEST)),
+        _ => Ok(()),
     }
 }
 
@@ -93,7 +119,10 @@ fn component_file(sandbox: &SandboxArgs) -> Option<Result<PathBuf, Failure>> {
 }
 
 /// Returns the component beside this program, the one that is made for the launcher first.
-fn component_beside() -> Result<PathBuf, Failure> {
+///
+/// # Errors
+/// There is none.
+pub fn component_beside() -> Result<PathBuf, Failure> {
     let Ok(program) = std::env::current_exe() else {
         return Err(failure::no_component(None));
     };

@@ -824,9 +824,163 @@ fn a_component_that_spins_is_ended_by_a_signal() {
     let sandbox = Sandbox::new();
     let component = hostile().to_str().unwrap();
     let mut running = sandbox.start_launcher(&["--component", component, "--", "spin"]);
-    // The table is said before it starts, and the signals are minded before that.
-    running.wait_for_stderr("sandbox: the component gets");
+    // What runs is said before it starts, and the signals are minded before that.
+    running.wait_for_stderr("sandbox: it is");
     running.signal(crate::harness::Signal::Terminate);
     assert!(running.ends_within(Duration::from_secs(5)));
-    running.finish().expect(70);
+    running
+        .finish()
+        .expect(70)
+        .says("it does not listen for the end");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn the_launcher_writes_through_no_link_of_the_components() {
+    let mut sandbox = Sandbox::new();
+    let temporary = tempfile::tempdir().unwrap();
+    sandbox.set("TMPDIR", temporary.path().to_str().unwrap());
+    let secret = temporary.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let component = hostile().to_str().unwrap();
+    let line = ["lie-in-wait", "../../secret"];
+    let line = [&["--component", component, "--"], &line[..]].concat();
+    let mut running = sandbox.start_launcher(&line);
+    // It may have links of its own in its own folder, and none in the launcher's.
+    running.wait_for_stderr("links: [false, false, true, true]");
+    running.signal(crate::harness::Signal::Terminate);
+    running.signal(crate::harness::Signal::Interrupt);
+    running
+        .finish()
+        .expect(70)
+        .says("the component did not end when the run was cancelled");
+    assert_eq!(std::fs::read_to_string(secret).unwrap(), "secret");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_thread_that_stands_still_is_left_behind() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("given")).unwrap();
+    let pipe = |name: &str| {
+        let pipe = sandbox.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        pipe
+    };
+    // Nobody ever opens it to write.
+    pipe("given/pipe");
+    attempt(
+        &sandbox,
+        &["--max-time", "300ms", "--dir", "given::/given"],
+        &["read", "/given/pipe"],
+    )
+    .expect(1)
+    .says("it ran longer than it may");
+    // Somebody opened it, and never reads.
+    let full = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(pipe("full"));
+    let _full = full.unwrap();
+    let (launcher, component) = (crate::harness::launcher(), hostile());
+    let flood = format!(
+        "exec {} --component {} --max-time 300ms -- flood >full",
+        launcher.display(),
+        component.display()
+    );
+    sandbox
+        .launch_line(&flood)
+        .expect(1)
+        .says("it ran longer than it may");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn folders_are_read_entry_by_entry_and_few_at_once() {
+    let sandbox = Sandbox::new();
+    for number in 0..300 {
+        sandbox.write(&format!("given/{number:03}"), "");
+    }
+    std::fs::create_dir(sandbox.path().join("given/folder")).unwrap();
+    let grants = ["--dir", "given::/given"];
+    let names: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
+    let names = [names, vec!["folder".to_owned()]].concat();
+    let listed = attempt(&sandbox, &grants, &["list", "/given", "1"]).expect(0);
+    assert_eq!(listed.stdout, format!("allowed: {names:?}\n"));
+    attempt(&sandbox, &grants, &["list", "/given", "100"]).expect(0);
+    denied(attempt(&sandbox, &grants, &["list", "/given", "200"]));
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn what_decides_what_runs_is_not_granted_to_be_written() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("given")).unwrap();
+    let component = sandbox.path().join("given/component.wasm");
+    std::fs::copy(hostile(), &component).unwrap();
+    let launch = |component: &str, grants: &[&str]| {
+        let line = [&["--component", component], grants, &["--", "environment"]].concat();
+        sandbox.launch(&line)
+    };
+    let component = component.to_str().unwrap();
+    launch(component, &["--dir", "given::/given:ro"]).expect(0);
+    launch(component, &["--dir", "given::/given"])
+        .expect(2)
+        .says("component.wasm runs, or says what may run");
+    // By a link that it could replace, too.
+    std::os::unix::fs::symlink(hostile(), sandbox.path().join("given/link.wasm")).unwrap();
+    let link = sandbox.path().join("given/link.wasm");
+    launch(link.to_str().unwrap(), &["--dir", "given::/given"]).expect(2);
+    sandbox.write("given/policy.yml", "version: 1\nallow: {write: [.]}\n");
+    let policy = ["--policy", "given/policy.yml", "--dir", "given::/given"];
+    launch(hostile().to_str().unwrap(), &policy)
+        .expect(2)
+        .says("policy.yml runs, or says what may run");
+    launch(hostile().to_str().unwrap(), &["--dir", "given::/given"]).expect(0);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn nothing_that_is_printed_gives_orders() {
+    let sandbox = Sandbox::new();
+    let (launcher, component) = (crate::harness::launcher(), hostile());
+    let print = |text: &str| {
+        sandbox.launch_line(&format!(
+            "{} --quiet --component {} -- print '{text}' | cat",
+            launcher.display(),
+            component.display()
+        ))
+    };
+    let shown = print("\\x1b[2J::set-output name=a::b\\n ::stop-commands::t\\n##[add-path]x\\n");
+    assert_eq!(
+        shown.stdout,
+        "\\u{1b}[2J::set-output name=a::b\n \\u{3a}:stop-commands::t\n##\\u{5b}add-path]x\nallowed: printed\n"
+    );
+    let own = print("\\x1b[31mred\\x1b[0m\\n::group::a\\n");
+    assert_eq!(
+        own.stdout,
+        "\x1b[31mred\x1b[0m\n::group::a\nallowed: printed\n"
+    );
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_document_from_standard_input_is_all_that_is_read_of_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.yml",
+        "version: 1\nsteps:\n  - check: {registry: \"a.example\"}\n",
+    );
+    let component = crate::harness::component();
+    crate::harness::warm(&component);
+    let line = format!(
+        "{} validate - --component {}",
+        crate::harness::launcher().display(),
+        component.display()
+    );
+    sandbox.launch_line(&format!("{line} <p.yml")).expect(0);
+    // Nobody closes it: the document is read to its bound, and no further.
+    let endless = format!("yes | {line}");
+    sandbox.launch_line(&endless).expect(10).says("larger");
 }

@@ -9,6 +9,7 @@ use shipgate::net::egress::line_to_add;
 use shipgate::sandbox::Host;
 
 use super::address::{is_private, is_public};
+use crate::outlet::{Outlet, Stream};
 
 /// A granted host.
 #[derive(Clone, Debug)]
@@ -176,7 +177,8 @@ impl Teller {
     /// Tells of it on standard error, if it was not told yet.
     pub fn tell(&self, refusal: &Refusal) {
         if let Some(words) = self.words(refusal) {
-            eprintln!("{words}");
+            // Whoever refuses must not have to wait for whoever reads.
+            Outlet::process().say(Stream::Error, format!("{words}\n"));
         }
     }
 

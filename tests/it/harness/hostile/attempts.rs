@@ -116,12 +116,11 @@ fn attempt(words: &[&str]) -> Result<String, String> {
         ["write", path, text] => fs::write(path, text)
             .map(|()| "written".into())
             .map_err(|error| error.to_string()),
+        ["remove", path] => fs::remove_file(path)
+            .map(|()| "removed".into())
+            .map_err(text),
         ["link", target, link] => {
-            let [target, path] = [target, link].map(|path| CString::new(*path).unwrap());
-            // SAFETY: both are strings that end with NUL and outlive the call.
-            if unsafe { symlink(target.as_ptr(), path.as_ptr()) } != 0 {
-                return Err(format!("no link: {}", std::io::Error::last_os_error()));
-            }
+            make_link(target, link)?;
             fs::read_to_string(link).map_err(text)
         }
         ["sink", path, size] => Sink::open(path, number(size)).map(|sink| sink.ticket()),
@@ -157,6 +156,35 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             drop(open);
             Ok(came)
         }
+        // Where the launcher writes that the run is cancelled; then it waits for it.
+        ["lie-in-wait", target] => {
+            let made: Vec<bool> = ["/.shipgate-launcher", "/.shipgate-component"]
+                .iter()
+                .flat_map(|folder| ["cancel", "abort.part"].map(|name| format!("{folder}/{name}")))
+                .map(|link| make_link(target, &link).is_ok())
+                .collect();
+            fs::write("/.shipgate-component/listening", "").map_err(text)?;
+            eprintln!("links: {made:?}");
+            loop {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        ["list", folder, count] => {
+            let mut open = Vec::new();
+            for _ in 0..count.parse().unwrap() {
+                open.push(fs::read_dir(folder).map_err(text)?);
+            }
+            let mut names = Vec::new();
+            for entry in open.remove(0) {
+                names.push(entry.map_err(text)?.file_name().into_string().unwrap());
+            }
+            names.sort();
+            Ok(format!("{names:?}"))
+        }
+        ["print", bytes] => {
+            std::io::stdout().write_all(&unescape(bytes)).map_err(text)?;
+            Ok("printed".into())
+        }
         ["environment"] => Ok(format!("{:?}", std::env::vars().collect::<Vec<_>>())),
         ["spawn"] => {
             let child = std::process::Command::new("/bin/sh").spawn();
@@ -176,7 +204,7 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             let _ = std::io::stdout().write_all(&[b'x'; 4096]);
         },
         ["succeed-falsely"] => {
-            fs::write("/.shipgate-launcher/exit-code", "0").map_err(text)?;
+            fs::write("/.shipgate-component/exit-code", "0").map_err(text)?;
             Err("it ends as an error".into())
         }
         ["rename", from, to] => fs::rename(from, to)
@@ -280,6 +308,15 @@ unsafe fn text(start: usize, length: usize) -> String {
     // SAFETY: the caller's.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn make_link(target: &str, link: &str) -> Result<(), String> {
+    let [target, link] = [target, link].map(|path| CString::new(path).unwrap());
+    // SAFETY: both are strings that end with NUL and outlive the call.
+    if unsafe { symlink(target.as_ptr(), link.as_ptr()) } != 0 {
+        return Err(format!("no link: {}", std::io::Error::last_os_error()));
+    }
+    Ok(())
 }
 
 const HTTP: &str = r#"{"http":{"tls":false}}"#;

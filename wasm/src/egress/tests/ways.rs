@@ -27,6 +27,7 @@ async fn egress_by(routes: Routes, hosts: &[&str], names: &Arc<Names>) -> Egress
         client.unwrap().dialer(),
         names.look_up(),
         Duration::from_secs(30),
+        Sinks::new(Handle::current()),
     )
     .await
     .unwrap()
