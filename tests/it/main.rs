@@ -25,5 +25,6 @@ mod peers;
 mod plan;
 mod playground;
 mod preload;
+mod puller;
 mod report;
 mod verify;

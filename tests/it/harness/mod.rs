@@ -29,7 +29,9 @@ pub use client::{Reply, fetch};
 pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
-pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
+pub use fault::{
+    BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, TokenRule,
+};
 pub use image::{Image, Index};
 pub use playground::PlaygroundRegistry;
 pub use process::{Process, Signal, signal_below};
