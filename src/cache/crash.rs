@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use super::boot;
 use super::error::{Error, ErrorKind};
 use super::layout::{Cache, metadata};
+use super::writer::Disk;
 
 impl Cache {
     /// Looks after what earlier boots may have lost, and returns whether blobs of this one need not be
@@ -54,7 +55,9 @@ impl Cache {
         }
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default().as_nanos().to_string();
-        self.replace(&path, since.as_bytes())?;
+        // File systems keep the order of names: whatever blob has its name, this one had it before. Its
+        // content may be lost, and then every blob is looked at.
+        self.replace_with(&path, since.as_bytes(), Disk::Later)?;
         Ok(true)
     }
 

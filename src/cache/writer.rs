@@ -126,15 +126,8 @@ pub(super) fn rename(file: File, from: &Path, to: &Path, disk: Disk) -> Result<(
     }
     // Not every system renames what is open.
     drop(file);
-    fs::rename(from, to).map_err(|error| Error::io("rename", from, error))?;
-    // The name itself is safe once its folder is; systems that can't sync folders lose no bytes.
-    if disk == Disk::Awaited
-        && let Some(folder) = to.parent()
-        && let Ok(folder) = File::open(folder)
-    {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    // The folder is not waited for: a name that a crash takes costs no more than what it named.
+    fs::rename(from, to).map_err(|error| Error::io("rename", from, error))
 }
 
 impl Drop for Temporary {

@@ -29,6 +29,7 @@ mod peers;
 mod plan;
 mod playground;
 mod preload;
+mod puller;
 mod report;
 mod verify;
 mod ways;
