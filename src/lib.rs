@@ -10,6 +10,7 @@
 //! | [`cache`] | a content-addressed OCI image layout | know where bytes come from |
 //! | [`cli`] | command line, environment, printer | decide what a report does not show |
 //! | [`clock`] | the wall clock, passed in | be asked by a gate |
+//! | [`destination`] | from the cache to layouts, archives, engines and registries | know document or terminal |
 //! | [`engine`] | order, deadlines, cancellation, lock file, plan | speak a protocol |
 //! | [`failure`] | what went wrong, as data | hold a secret |
 //! | [`gate`] | samples into a verdict, pure | do input or output |
@@ -18,11 +19,13 @@
 //! | [`oci`] | references, manifests, credentials, one transport | know document or terminal |
 //! | [`outcome`] | exit codes and their precedence | change the meaning of a number |
 //! | [`pipeline`] | the document: tree, templates, types, schema, masks | know the network |
+//! | [`platform`] | clients for what others run: engines | know document or terminal |
 //! | [`playground`] | a registry and a service on loopback | be reached from elsewhere |
 //! | [`probe`] | one question, asked once | judge what the answer means |
 //! | [`pull`] | from registries into the cache, over many connections | know document or terminal |
 //! | [`report`] | one event type, many renderers | ask the domain for anything |
 //! | [`sandbox`] | what a component can do, and what a policy takes away | touch anything |
+//! | [`serve`] | the cache as a read-only registry on loopback | write, be reached from elsewhere |
 //! | [`state`] | what outlives a process: the journal of a run | know the document, run a step |
 //! | [`step`] | one file a verb | speak a protocol |
 //! | [`trust`] | policy, discovery, Cosign, verdicts | fetch but through a trait |
@@ -32,6 +35,7 @@
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod destination;
 pub mod engine;
 pub mod failure;
 pub mod gate;
@@ -40,11 +44,13 @@ pub mod notice;
 pub mod oci;
 pub mod outcome;
 pub mod pipeline;
+pub mod platform;
 pub mod playground;
 pub mod probe;
 pub mod pull;
 pub mod report;
 pub mod sandbox;
+pub mod serve;
 pub mod state;
 pub mod step;
 pub mod trust;

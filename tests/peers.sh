@@ -16,12 +16,13 @@ SYSTEM=(nginx skopeo shellcheck)
 WASMTIME=48.0.8
 CARGO_DENY=0.20.2
 # The versions of what comes from PyPI and npm stand in tests/peers.
-declare -Ar EXPECTED=([act]=5 [aws]=35 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
+declare -Ar EXPECTED=([act]=5 [aws]=35 [cargo-deny]=220 [debian-forky]=20 [debian-system]=15 [docker]=45 [gitlab-ci-local]=20 [linters]=10 [wasmtime]=400)
 declare -Ar HOLDS=(
   [act]="act"
   [aws]="moto_server, botocore"
   [debian-forky]="cosign, crane, docker-registry, notation, oras"
   [debian-system]="nginx, skopeo, shellcheck"
+  [docker]="Docker Engine and containerd, of this Debian and of forky"
   [gitlab-ci-local]="gitlab-ci-local, its node and rsync, busybox"
   [linters]="actionlint, check-jsonschema, zizmor"
   [wasmtime]="wasmtime $WASMTIME"
@@ -116,6 +117,64 @@ set_up_debian_system() {
   wrap nginx usr/sbin/nginx
   wrap skopeo usr/bin/skopeo
   wrap shellcheck usr/bin/shellcheck
+}
+
+# Docker Engine as Debian has it, in a version without and one with containerd's image store. Both run in a
+# mount namespace with their own root, since the newer one needs a newer C library: as root alone.
+set_up_docker() {
+  local suite at=$PWD which programs
+  # shellcheck source=/dev/null
+  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") ||
+    die "this recipe knows Debian only"
+  mkdir -p bin
+  for which in "old $suite" "new forky"; do
+    mkdir -p "$at/${which% *}"
+    cd "$at/${which% *}"
+    : >status
+    private_apt "${which#* }" "$PWD/status"
+    # What the packages of an engine need besides programs: none of the shells, users and services.
+    mapfile -t programs < <(apt-get "${apt_options[@]}" -s --no-install-recommends install docker.io |
+      sed -n 's/^Inst \([^ ]*\) .*/\1/p' |
+      grep -E '^(docker.io|containerd|runc|tini.*|libc6|libgcc-s1|libsystemd0|libdevmapper1.02.1|libseccomp2|libselinux1|libpcre2-8-0|libudev1|libcap2|libgcrypt20|libgpg-error0|liblzma5|libzstd1|liblz4-1|libmount1|libblkid1)$')
+    unpack "${programs[@]}" busybox-static
+    rm -f status
+    mkdir -p root/proc root/sys root/dev root/tmp root/run root/var root/etc
+    # Newer packages leave the links of a merged /usr to the system.
+    for programs in bin sbin lib lib64; do [ -e "root/$programs" ] || ln -s "usr/$programs" "root/$programs"; done
+    [ -e root/var/run ] || ln -s /run root/var/run
+    engine_program "${which% *}" dockerd
+    engine_program "${which% *}" containerd
+    engine_program "${which% *}" ctr
+  done
+}
+
+# Writes bin/NAME-WHICH, which runs a program of an engine's root. $SHIPGATE_ENGINE is the one folder that
+# it shares with the machine, under the same path.
+engine_program() { # WHICH NAME
+  cat >"../bin/$2-$1" <<'WRAP'
+#!/bin/sh
+[ "$(id -u)" = 0 ] || { echo "$0: only root can run an engine" >&2; exit 77; }
+peer=$(dirname "$(dirname "$(readlink -f "$0")")")
+name=$(basename "$0")
+export PEER_ROOT="$peer/${name##*-}/root" PEER_PROGRAM="${name%-*}"
+exec unshare -m --propagation private sh -c '
+  set -e
+  # A layer of its own: nothing that is mounted or made here is left in the peer.
+  mount -t tmpfs engine /mnt
+  mkdir /mnt/upper /mnt/work /mnt/root
+  mount -t overlay engine -o "lowerdir=$PEER_ROOT,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
+  cd /mnt/root
+  for shared in /proc /sys /dev "$SHIPGATE_ENGINE"; do
+    mkdir -p ".$shared"
+    mount --rbind "$shared" ".$shared"
+  done
+  cp /etc/hosts etc/hosts
+  for program in usr/sbin/dockerd usr/bin/$PEER_PROGRAM usr/sbin/$PEER_PROGRAM; do
+    [ "$(basename $program)" = "$PEER_PROGRAM" ] && [ -x "$program" ] && found=/$program
+  done
+  exec env PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp chroot . "$found" "$@"' sh "$@"
+WRAP
+  chmod +x "../bin/$2-$1"
 }
 
 # --- Programs built from crates -----------------------------------------------------------------
@@ -215,6 +274,7 @@ recipe() { # NAME
   {
     case $1 in
       debian-forky) printf '%s\n' "${FORKY[@]}"; declare -f private_apt unpack wrap ;;
+      docker) declare -f private_apt unpack engine_program ;;
       debian-system) printf '%s\n' "${SYSTEM[@]}"; declare -f private_apt unpack wrap debian_programs ;;
       gitlab-ci-local) cat "$(dirname "$SELF")"/peers/gitlab-ci-local/*.json; declare -f private_apt unpack wrap debian_programs ;;
       wasmtime) echo "$WASMTIME"; declare -f install_crate ;;

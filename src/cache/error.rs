@@ -102,6 +102,12 @@ pub enum ErrorKind {
         /// How long was waited.
         seconds: u64,
     },
+    /// This process stood still for so long that another one took its lock.
+    #[error("another process has taken {} over, for this one stood still", path.display())]
+    LockLost {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// A blob is not in the cache.
     #[error("{digest} is not in the cache")]
     Missing {
@@ -167,6 +173,9 @@ impl Explain for Error {
                 "wait for the other process; if there is none, remove {}",
                 path.display()
             ),
+            ErrorKind::LockLost { .. } => {
+                "run it again: it goes on from what is on disk, and waits for the other process".into()
+            }
             ErrorKind::NotACache { .. } => {
                 "name an empty or a new folder with `--cache DIR`".into()
             }
@@ -218,6 +227,7 @@ impl Explain for Error {
             ErrorKind::Full { path }
             | ErrorKind::Io { path, .. }
             | ErrorKind::Locked { path, .. }
+            | ErrorKind::LockLost { path }
             | ErrorKind::NotACache { path, .. }
             | ErrorKind::NotPermitted { path, .. } => vec![Fact::new("path", path.display())],
         }

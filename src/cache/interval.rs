@@ -34,6 +34,27 @@ impl Intervals {
         self.total - before
     }
 
+    /// Takes a range out.
+    pub fn remove(&mut self, range: &Range<u64>) {
+        if range.start >= range.end {
+            return;
+        }
+        // All that overlap it, from the last one that begins before its end.
+        while let Some((&from, &to)) = self.ranges.range(..range.end).next_back() {
+            if to <= range.start {
+                break;
+            }
+            self.ranges.remove(&from);
+            self.total -= to - from;
+            for kept in [from..range.start, range.end..to] {
+                self.insert(kept);
+            }
+            if from <= range.start {
+                break;
+            }
+        }
+    }
+
     /// Returns the number of bytes in the set.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -118,6 +139,7 @@ mod tests {
         fn it_is_the_same_as_a_row_of_flags(
             ranges in prop::collection::vec((0_u64..120, 0_u64..40), 0..40),
             probe in (0_u64..150, 0_u64..60),
+            gone in (0_u64..150, 0_u64..60),
             cut in 0_u64..160,
         ) {
             let mut flags = vec![false; 256];
@@ -146,6 +168,10 @@ mod tests {
             let missing: Vec<u64> = set.missing(probe.clone()).into_iter().flatten().collect();
             let expected: Vec<u64> = probe.filter(|at| !flags[*at as usize]).collect();
             prop_assert_eq!(missing, expected);
+            let gone = gone.0..gone.0 + gone.1;
+            set.remove(&gone);
+            flags[gone.start as usize..gone.end as usize].fill(false);
+            check(&set, &flags);
             set.truncate(cut);
             flags[cut as usize..].fill(false);
             check(&set, &flags);

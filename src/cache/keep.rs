@@ -91,7 +91,7 @@ impl Cache {
     ///
     /// There is no such image, or the disk fails.
     pub async fn forget(&self, name: &str) -> Result<Removed, Error> {
-        let _lock = Lock::take(&self.root().join(LOCK)).await?;
+        let mut lock = Lock::take(&self.root().join(LOCK)).await?;
         let named = |entry: &Entry| entry.reference == name || entry.digest.to_string() == name;
         let (gone, kept): (Vec<_>, Vec<_>) = self.list()?.into_iter().partition(named);
         if gone.is_empty() {
@@ -105,6 +105,7 @@ impl Cache {
         let needed: BTreeSet<_> = kept.iter().flat_map(|entry| self.reach(entry)).collect();
         let needed: BTreeSet<_> = needed.into_iter().map(|(digest, _)| digest).collect();
         for (digest, _) in gone.iter().flat_map(|entry| self.reach_in_order(entry)) {
+            lock.keep()?;
             if !needed.contains(&digest) {
                 self.remove_counted(&digest, &mut removed)?;
             }
@@ -122,7 +123,7 @@ impl Cache {
     ///
     /// The disk fails.
     pub async fn collect(&self, most: u64, pinned: &BTreeSet<Digest>) -> Result<Removed, Error> {
-        let _lock = Lock::take(&self.root().join(LOCK)).await?;
+        let mut lock = Lock::take(&self.root().join(LOCK)).await?;
         let mut removed = Removed::default();
         let mut entries = self.list()?;
         // Those that say nothing of their last use have none that counts.
@@ -138,6 +139,7 @@ impl Cache {
         let mut orphans: Vec<_> = self.blobs()?.into_iter().collect();
         orphans.retain(|(digest, _)| !users.contains_key(digest) && !pinned.contains(digest));
         for (digest, _) in orphans {
+            lock.keep()?;
             let modified = metadata(&self.path(&digest))?.and_then(|found| found.modified().ok());
             let age = modified.and_then(|then| now.duration_since(then).ok());
             if left > most && age.is_some_and(|age| age > UNDER_WAY) {
@@ -155,6 +157,7 @@ impl Cache {
             if left <= most {
                 break;
             }
+            lock.keep()?;
             let reach = self.reach_in_order(&entry);
             if reach.iter().any(|(digest, _)| pinned.contains(digest)) {
                 continue;
@@ -210,7 +213,7 @@ impl Cache {
     }
 
     /// Returns each file whose name is a digest, with its size.
-    fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Error> {
+    pub(super) fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Error> {
         self.digests_in("blobs/sha256", "")
     }
 
@@ -331,7 +334,7 @@ impl Cache {
     }
 
     /// Returns the time by the file system's own clock.
-    fn now(&self) -> Result<SystemTime, Error> {
+    pub(super) fn now(&self) -> Result<SystemTime, Error> {
         let path = self.partial().join(format!("clock.{}", writer::unique()));
         let (file, _gone_after) = writer::create(&path)?;
         file.metadata()

@@ -3,18 +3,18 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::error::{Error, ErrorKind};
 use super::part_files::{self, DATA, LOCK, MAP};
 use super::space;
-use super::writer::{self, BlobWriter};
+use super::writer::{self, BlobWriter, Disk};
 use crate::oci::digest::Hasher;
 use crate::oci::manifest::LARGEST_MANIFEST;
-use crate::oci::{Descriptor, Digest, Local};
+use crate::oci::{Descriptor, Digest, Local, Reference};
 
 /// A content-addressed store of blobs; clones share it, and processes may.
 ///
@@ -26,6 +26,8 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     memory: Memory,
+    /// Whether blobs get their names without waiting for the disk.
+    guarded: OnceLock<bool>,
 }
 
 /// What all blobs that are arriving share.
@@ -78,12 +80,14 @@ impl Cache {
         let cache = Self(Arc::new(Inner {
             root,
             memory: Memory::default(),
+            guarded: OnceLock::new(),
         }));
         let marker = cache.root().join(MARKER);
         if metadata(&marker)?.is_none() {
             cache.replace(&marker, MARKER_CONTENT)?;
         }
         cache.forget_old_partials();
+        let _ = cache.0.guarded.set(cache.guard());
         Ok(cache)
     }
 
@@ -101,6 +105,7 @@ impl Cache {
         Ok(Self(Arc::new(Inner {
             root,
             memory: Memory::default(),
+            guarded: OnceLock::new(),
         })))
     }
 
@@ -245,14 +250,30 @@ impl Cache {
 
     /// Replaces a file as a whole: a reader sees the old or the new one, also after a crash.
     pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
+        self.replace_with(path, content, Disk::Awaited)
+    }
+
+    /// Replaces a file as a whole: a reader sees the old or the new one.
+    pub(super) fn replace_with(
+        &self,
+        path: &Path,
+        content: &[u8],
+        disk: Disk,
+    ) -> Result<(), Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = self.partial().join(format!("{name}.{}", writer::unique()));
         let (mut file, guard) = writer::create(&temporary)?;
         io::Write::write_all(&mut file, content)
-            .and_then(|()| file.sync_all())
             .map_err(|error| Error::io("write", &temporary, error))?;
-        drop(file);
-        guard.rename(path)
+        guard.rename(file, path, disk)
+    }
+
+    /// Returns how blobs get their names.
+    pub(super) fn disk(&self) -> Disk {
+        match self.0.guarded.get() {
+            Some(true) => Disk::Later,
+            _ => Disk::Awaited,
+        }
     }
 
     /// Removes what processes left that were killed long ago.
@@ -309,6 +330,13 @@ impl Local for Cache {
     fn bytes(&self, digest: &Digest) -> Option<Bytes> {
         self.read(digest, LARGEST_MANIFEST).ok().map(Bytes::from)
     }
+
+    fn last(&self, reference: &Reference) -> Option<Digest> {
+        let reference = reference.to_string();
+        let entries = self.list().ok()?;
+        let entry = entries.iter().rev().find(|it| it.reference == reference)?;
+        Some(entry.digest)
+    }
 }
 
 const MARKER: &str = "oci-layout";
@@ -343,7 +371,7 @@ fn check_kind(root: &Path) -> Result<(), Error> {
         };
     }
     // Ours may have been killed before the marker was written.
-    let ours = ["blobs", PARTIAL];
+    let ours = ["blobs", PARTIAL, crate::state::shelf::MARK];
     let entries = fs::read_dir(root).map_err(|error| Error::io("read the folder", root, error))?;
     let stranger = entries
         .flatten()

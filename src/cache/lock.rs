@@ -27,6 +27,7 @@ pub(super) struct Lock {
     /// What the file says: the owner and how its death is told.
     line: String,
     file: File,
+    beaten: Instant,
 }
 
 /// How an attempt to take a lock ended.
@@ -79,6 +80,7 @@ impl Lock {
     /// Returns whether the lock is still its owner's: a process that was stopped for long may have
     /// been taken for dead.
     pub(super) fn beat(&mut self) -> bool {
+        self.beaten = Instant::now();
         let line = self.line.as_bytes();
         let written = self
             .file
@@ -87,14 +89,24 @@ impl Lock {
         written.is_ok() && matches!(read(&self.path), Ok(Some(found)) if found == self.line)
     }
 
+    /// Beats when it is due, for owners that are busy for long.
+    pub(super) fn keep(&mut self) -> Result<(), Error> {
+        if self.beaten.elapsed() < HEARTBEAT || self.beat() {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        Err(ErrorKind::LockLost { path }.into())
+    }
+
     fn make(path: &Path) -> io::Result<Self> {
         let mut file = File::options()
             .read(true)
             .write(true)
             .create_new(true)
             .open(path)?;
-        // Where the system has no such locks the heartbeat speaks alone.
-        let kind = match file.try_lock() {
+        // Nobody else holds it but for the moment of a look. Where the system has no such locks the
+        // heartbeat speaks alone.
+        let kind = match file.lock() {
             Ok(()) => SYSTEM,
             Err(_) => HEART,
         };
@@ -108,6 +120,7 @@ impl Lock {
             path: path.to_owned(),
             line,
             file,
+            beaten: Instant::now(),
         })
     }
 }

@@ -3,6 +3,10 @@
 //! May not know registries, the document or the terminal. Uses `std::fs` alone, which works on WASI
 //! too.
 
+#[cfg_attr(target_family = "wasm", path = "boot_wasi.rs")]
+#[cfg_attr(not(target_family = "wasm"), path = "boot_native.rs")]
+mod boot;
+mod crash;
 mod error;
 mod index;
 mod interval;
@@ -11,6 +15,15 @@ mod layout;
 mod lock;
 mod part_files;
 mod partial;
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "sink_hosted.rs"
+)]
+#[cfg_attr(
+    not(all(target_family = "wasm", feature = "hosted")),
+    path = "sink_none.rs"
+)]
+mod sink;
 #[cfg_attr(
     all(target_family = "wasm", feature = "hosted"),
     path = "space_hosted.rs"

@@ -8,12 +8,15 @@
 //! CPU's cache, by the task that brought it; what arrives ahead is kept in memory within a bound
 //! that all blobs share, or read back out of the page cache when the frontier gets there. What an
 //! earlier process left is read once, in the same way.
+//!
+//! Under a launcher the bytes need not come in here at all: it writes them, in place of their way through a component,
+//! and hashes them. The map stays ours, and so does what becomes of the whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,7 +26,8 @@ use super::interval::Intervals;
 use super::layout::{Cache, metadata};
 use super::lock::{Attempt, Lock};
 use super::part_files::{Files, record, remove};
-use super::writer;
+use super::sink::Sink;
+use super::writer::{self, Disk};
 use crate::oci::digest::Hasher;
 use crate::oci::{Descriptor, Digest};
 
@@ -46,19 +50,26 @@ struct Inner {
     digest: Digest,
     size: u64,
     files: Files,
-    map: File,
+    /// None for a blob that is so small that to fetch it anew costs less than a file.
+    map: Option<File>,
     state: Mutex<State>,
     lock: Mutex<Lock>,
+    /// The lock has gone to another process.
+    lost: AtomicBool,
 }
 
 struct State {
     written: Intervals,
     /// Up to here everything is hashed.
     frontier: u64,
+    /// Who writes and hashes in place of this process.
+    sink: Option<Arc<Sink>>,
     /// Gone while somebody hashes, and for good when it is finished.
     hasher: Option<Hashing>,
     /// Bytes ahead of the frontier, by their offsets.
     held: BTreeMap<u64, Bytes>,
+    /// What somebody is writing at this moment, so that nobody writes over what is hashed from memory.
+    writing: Intervals,
 }
 
 struct Hashing {
@@ -100,40 +111,46 @@ impl Cache {
 
 impl Partial {
     fn open(cache: &Cache, blob: &Descriptor, files: Files, lock: Lock) -> Result<Self, Error> {
+        let mapped = blob.size > UNMAPPED;
         let found = metadata(&files.data)?;
         let length = found.filter(fs::Metadata::is_file).map(|found| found.len());
         let mut written = match length {
-            Some(_) => files.read_map(blob.size)?,
-            None => Intervals::default(),
+            Some(_) if mapped => files.read_map(blob.size)?,
+            _ => Intervals::default(),
         };
         written.truncate(length.unwrap_or(0));
         if written.total() == 0 {
             // Whatever stands there is nothing of ours: a link, or bytes that no map vouches for.
-            for path in [&files.data, &files.map] {
-                remove(path)?;
-            }
+            remove(&files.map)?;
+            remove(&files.data)?;
             File::create_new(&files.data).map_err(|error| Error::io("make", &files.data, error))?;
+        } else {
+            // As few records as there are ranges: a map of many runs would grow. What a crash of the
+            // machine takes of it has to come again, and of the data it vouches for the hash decides.
+            let records: Vec<u8> = written.iter().flat_map(|range| record(&range)).collect();
+            cache.replace_with(&files.map, &records, Disk::Later)?;
         }
-        // As few records as there are ranges: a map of many runs would grow.
-        let records: Vec<u8> = written.iter().flat_map(|range| record(&range)).collect();
-        cache.replace(&files.map, &records)?;
-        let map = File::options()
-            .append(true)
-            .open(&files.map)
-            .map_err(|error| Error::io("open", &files.map, error))?;
+        let map = mapped.then(|| {
+            let open = File::options().append(true).create(true).open(&files.map);
+            open.map_err(|error| Error::io("open", &files.map, error))
+        });
+        let sink = Sink::open(&files.data, blob.size, written.iter());
         Ok(Self(Arc::new(Inner {
             cache: cache.clone(),
             digest: blob.digest,
             size: blob.size,
             files,
-            map,
+            map: map.transpose()?,
             state: Mutex::new(State {
                 written,
                 frontier: 0,
+                sink: sink.map(Arc::new),
                 hasher: Some(Hashing::new()),
                 held: BTreeMap::new(),
+                writing: Intervals::default(),
             }),
             lock: Mutex::new(lock),
+            lost: AtomicBool::new(false),
         })))
     }
 
@@ -148,19 +165,28 @@ impl Partial {
     }
 
     /// Shows other processes that this one lives; due every two seconds.
+    ///
+    /// A process that was stopped for long may have been taken for dead. Then the file is another's,
+    /// and this partial neither writes nor seals any more.
     pub(crate) fn beat(&self) {
         let mut lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Bytes are checked whoever writes them, so a lock that was lost costs double work at most.
-        lock.beat();
+        if !lock.beat() {
+            self.0.lost.store(true, Ordering::Relaxed);
+            // Nor does anybody else for us.
+            self.0.state().sink = None;
+        }
     }
 
     /// Opens a way to write.
     pub(crate) fn writer(&self) -> Result<PartWriter, Error> {
         let path = &self.0.files.data;
-        let file = File::options()
-            .write(true)
-            .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
+        let file = match self.0.sink() {
+            Some(_) => None,
+            None => {
+                let file = File::options().write(true).open(path);
+                Some(file.map_err(|error| Error::io("open", path, error))?)
+            }
+        };
         Ok(PartWriter {
             partial: self.clone(),
             file,
@@ -168,8 +194,18 @@ impl Partial {
         })
     }
 
+    /// Returns what names the file in a request whose answer may be written into it by somebody else.
+    pub(crate) fn ticket(&self) -> Option<String> {
+        self.0.sink().map(|sink| sink.ticket())
+    }
+
     /// Checks the digest of the whole, and gives the blob its name.
     pub(crate) async fn seal(&self) -> Result<(), Error> {
+        self.beat();
+        self.0.refuse_lost()?;
+        if let Some(sink) = self.0.sink() {
+            return self.seal_sink(&sink).await;
+        }
         while self.0.hash(MOST_AT_ONCE)? {
             tokio::task::yield_now().await;
         }
@@ -197,31 +233,58 @@ impl Partial {
         self.0.commit()
     }
 
+    /// Does the same where somebody else has written, hashed and synced.
+    async fn seal_sink(&self, sink: &Sink) -> Result<(), Error> {
+        let (expected, received) = (self.0.digest, self.received());
+        if received != self.0.size {
+            return Err(ErrorKind::SizeMismatch {
+                digest: expected,
+                expected: self.0.size,
+                found: received,
+            }
+            .into());
+        }
+        let found = sink.digest().await;
+        let found = found.map_err(|error| Error::io("write", &self.0.files.data, error))?;
+        if found != expected {
+            return Err(ErrorKind::DigestMismatch { expected, found }.into());
+        }
+        self.0.commit()
+    }
+
     /// Forgets every byte, to begin anew.
     pub(crate) fn restart(&self) -> Result<(), Error> {
         let files = &self.0.files;
         let mut state = self.0.state();
-        self.0
-            .map
-            .set_len(0)
-            .map_err(|error| Error::io("write", &files.map, error))?;
+        if let Some(map) = &self.0.map {
+            map.set_len(0)
+                .map_err(|error| Error::io("write", &files.map, error))?;
+        }
         self.0.let_go(std::mem::take(&mut state.held));
         state.written = Intervals::default();
         state.frontier = 0;
         state.hasher = Some(Hashing::new());
+        // What still writes into the old one has no way to any more.
+        state.sink = None;
+        let nothing = Intervals::default();
+        let sink = Sink::open(&files.data, self.0.size, nothing.iter());
+        state.sink = sink.map(Arc::new);
         Ok(())
     }
 
     /// Removes what there is, and lets others begin anew.
     pub(crate) fn discard(&self) {
-        self.0.files.remove();
+        if !self.0.lost.load(Ordering::Relaxed) {
+            self.0.files.remove();
+        }
     }
 }
 
 /// Writes bytes of a blob at their offsets; each connection has its own.
 pub(crate) struct PartWriter {
     partial: Partial,
-    file: File,
+    /// Nothing where somebody else writes.
+    file: Option<File>,
     /// Where the file's own position is.
     at: u64,
 }
@@ -229,52 +292,117 @@ pub(crate) struct PartWriter {
 impl PartWriter {
     /// Writes bytes, but those that are there already; returns how many were new.
     pub(crate) fn write(&mut self, offset: u64, bytes: &Bytes) -> Result<u64, Error> {
-        let inner = &self.partial.0;
-        let range = offset..offset + bytes.len() as u64;
-        let missing = inner.state().written.missing(range.clone());
-        let failed = |error| Error::io("write", &inner.files.data, error);
-        for part in &missing {
-            if self.at != part.start {
-                self.at = self
-                    .file
-                    .seek(SeekFrom::Start(part.start))
-                    .map_err(failed)?;
-            }
-            self.file
-                .write_all(&slice(bytes, offset, part))
-                .map_err(|error| {
-                    self.at = u64::MAX;
-                    failed(error)
-                })?;
-            self.at = part.end;
-            // After the bytes, so that the map never promises what is not there.
-            (&inner.map)
-                .write_all(&record(part))
-                .map_err(|error| Error::io("write", &inner.files.map, error))?;
+        let partial = self.partial.clone();
+        let inner = &partial.0;
+        inner.refuse_lost()?;
+        if let Some(sink) = inner.sink() {
+            let written = sink.write(offset, bytes);
+            written.map_err(|error| Error::io("write", &inner.files.data, error))?;
+            return self.placed(offset, bytes.len() as u64);
         }
+        let range = offset..offset + bytes.len() as u64;
+        let missing = inner.state().begin(&range);
+        let put = missing
+            .iter()
+            .try_for_each(|part| self.put(part, &slice(bytes, offset, part)));
         let mut new = 0;
         {
             let mut state = inner.state();
             for part in missing {
-                new += state.written.insert(part.clone());
-                inner.hold(&mut state, &part, slice(bytes, offset, &part));
+                state.writing.remove(&part);
+                if put.is_ok() {
+                    new += state.written.insert(part.clone());
+                    inner.hold(&mut state, &part, slice(bytes, offset, &part));
+                }
             }
         }
+        put?;
         // Twice what came: so those who bring bytes also catch up with what waits.
         inner.hash(bytes.len().saturating_mul(2))?;
+        Ok(new)
+    }
+
+    fn put(&mut self, part: &Range<u64>, bytes: &[u8]) -> Result<(), Error> {
+        let inner = &self.partial.0;
+        let failed = |error| Error::io("write", &inner.files.data, error);
+        let Some(file) = &mut self.file else {
+            return Err(failed(io::ErrorKind::Unsupported.into()));
+        };
+        if self.at != part.start {
+            self.at = file.seek(SeekFrom::Start(part.start)).map_err(failed)?;
+        }
+        file.write_all(bytes).map_err(|error| {
+            self.at = u64::MAX;
+            failed(error)
+        })?;
+        self.at = part.end;
+        // After the bytes, so that the map never promises what is not there.
+        inner.note(part)
+    }
+}
+
+impl State {
+    /// Takes what of a range is neither there nor in somebody's hands.
+    fn begin(&mut self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let missing: Vec<_> = (self.written.missing(range.clone()).into_iter())
+            .flat_map(|part| self.writing.missing(part))
+            .collect();
+        for part in &missing {
+            self.writing.insert(part.clone());
+        }
+        missing
+    }
+}
+
+impl PartWriter {
+    /// Takes notice of bytes that somebody else has written; returns how many were new.
+    pub(crate) fn placed(&mut self, offset: u64, size: u64) -> Result<u64, Error> {
+        let inner = &self.partial.0;
+        inner.refuse_lost()?;
+        let range = offset..offset.saturating_add(size).min(inner.size);
+        let missing = inner.state().written.missing(range);
+        let mut new = 0;
+        for part in missing {
+            inner.note(&part)?;
+            new += inner.state().written.insert(part);
+        }
         Ok(new)
     }
 }
 
 /// The most bytes that wait in memory for the frontier, of all blobs together.
 const HELD: usize = 16 * 1024 * 1024;
+/// Blobs up to this size have no map, in bytes.
+const UNMAPPED: u64 = 64 * 1024;
 const BUFFER: usize = 256 * 1024;
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 
 impl Inner {
+    fn refuse_lost(&self) -> Result<(), Error> {
+        if self.lost.load(Ordering::Relaxed) {
+            let path = self.files.lock.clone();
+            return Err(ErrorKind::LockLost { path }.into());
+        }
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sink(&self) -> Option<Arc<Sink>> {
+        self.state().sink.clone()
+    }
+
+    /// Says in the map that bytes are there.
+    fn note(&self, range: &Range<u64>) -> Result<(), Error> {
+        match self.map.as_ref() {
+            Some(mut map) => map
+                .write_all(&record(range))
+                .map_err(|error| Error::io("write", &self.files.map, error)),
+            None => Ok(()),
+        }
     }
 
     /// Keeps bytes for the frontier, if there is room or they are next.
@@ -351,12 +479,12 @@ impl Inner {
     fn commit(&self) -> Result<(), Error> {
         let path = &self.files.data;
         let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        // Without this a crash could leave a whole name on a half-written file.
-        file.sync_all()
-            .map_err(|error| Error::io("write", path, error))?;
-        writer::rename(path, &self.cache.path(&self.digest))?;
-        // What stays behind is removed when it is old.
-        let _ = fs::remove_file(&self.files.map);
+        let (name, disk) = (self.cache.path(&self.digest), self.cache.disk());
+        writer::rename(file, path, &name, disk)?;
+        if self.map.is_some() {
+            // What stays behind is removed when it is old.
+            let _ = fs::remove_file(&self.files.map);
+        }
         Ok(())
     }
 }
@@ -368,8 +496,8 @@ impl Drop for Inner {
             (std::mem::take(&mut state.held), state.written.total() == 0)
         };
         self.let_go(held);
-        // The lock is ours until this returns.
-        if nothing {
+        // The lock is ours until this returns, unless it was lost.
+        if nothing && !self.lost.load(Ordering::Relaxed) {
             self.files.remove();
         }
     }
@@ -487,6 +615,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_is_writing_no_other_overwrites() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let blob = blob(b"hello world");
+        let partial = claim(&cache, &blob);
+        // One has looked, and is about to write.
+        let begun = partial.0.state().begin(&(0..5));
+        assert_eq!(begun.first(), Some(&(0..5)));
+        assert_eq!(put(&partial, b"XXXXX world", 0..11), 6);
+        partial.0.state().writing.remove(&(0..5));
+        assert_eq!(partial.missing(0..11).first(), Some(&(0..5)));
+        assert_eq!(put(&partial, b"hello", 0..5), 5);
+        partial.seal().await.unwrap();
+        assert_eq!(cache.verify(&blob.digest).unwrap(), 11);
+    }
+
+    #[tokio::test]
     async fn wrong_bytes_get_no_name_and_can_be_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
@@ -513,25 +658,25 @@ mod tests {
     fn a_map_without_its_bytes_promises_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
-        let blob = blob(&[7; 1000]);
+        let blob = blob(&[7; 100_000]);
         drop(claim(&cache, &blob));
         let files = Files::of(&cache, &blob.digest);
-        fs::write(&files.map, record(&(0..900))).unwrap();
-        fs::write(&files.data, [7; 300]).unwrap();
-        assert_eq!(claim(&cache, &blob).received(), 300);
-        fs::write(&files.map, record(&(0..1001))).unwrap();
+        fs::write(&files.map, record(&(0..90_000))).unwrap();
+        fs::write(&files.data, [7; 30_000]).unwrap();
+        assert_eq!(claim(&cache, &blob).received(), 30_000);
+        fs::write(&files.map, record(&(0..100_001))).unwrap();
         assert_eq!(claim(&cache, &blob).received(), 0);
         #[cfg(unix)]
         {
             let outside = folder.path().join("outside");
-            fs::write(&outside, [7; 1000]).unwrap();
+            fs::write(&outside, [7; 100_000]).unwrap();
             remove(&files.data).unwrap();
             std::os::unix::fs::symlink(&outside, &files.data).unwrap();
-            fs::write(&files.map, record(&(0..900))).unwrap();
+            fs::write(&files.map, record(&(0..90_000))).unwrap();
             let partial = claim(&cache, &blob);
             assert_eq!(partial.received(), 0);
-            put(&partial, &[8; 1000], 0..1000);
-            assert_eq!(fs::read(outside).unwrap(), [7; 1000]);
+            put(&partial, &[8; 100_000], 0..100_000);
+            assert_eq!(fs::read(outside).unwrap(), [7; 100_000]);
         }
     }
 
@@ -539,8 +684,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn any_order_and_overlap_gives_the_same_digest(
-            size in 1_usize..5_000,
-            parts in prop::collection::vec((0_usize..5_000, 1_usize..2_000), 0..30),
+            size in 60_000_usize..75_000,
+            parts in prop::collection::vec((0_usize..75_000, 1_usize..30_000), 0..30),
             reopen in 0_usize..30,
         ) {
             let bytes: Vec<u8> = (0..size).map(|n| (n * 7 % 253) as u8).collect();
@@ -553,6 +698,8 @@ mod tests {
                 if number == reopen {
                     drop(partial);
                     partial = claim(&cache, &blob);
+                    // Of a small one nothing is known any more.
+                    received = if size as u64 > UNMAPPED { received } else { 0 };
                 }
                 let start = start.min(size);
                 received += put(&partial, &bytes, start..(start + length).min(size));

@@ -79,12 +79,8 @@ impl BlobWriter {
             }
             .into());
         }
-        // Without this a crash could leave a whole name on a half-written file.
-        self.file
-            .sync_all()
-            .map_err(|error| Error::io("write", &self.temporary.path, error))?;
-        drop(self.file);
-        self.temporary.rename(&self.cache.path(&self.digest))
+        let (path, disk) = (self.cache.path(&self.digest), self.cache.disk());
+        self.temporary.rename(self.file, &path, disk)
     }
 
     fn wrong_size(&self) -> Error {
@@ -104,25 +100,34 @@ pub(super) struct Temporary {
     kept: bool,
 }
 
+/// Whether a file is on the disk when it gets its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Disk {
+    /// Yes: a crash of the machine leaves the name on a whole file, or not at all.
+    Awaited,
+    /// Soon: a crash of the machine may leave the name on a torn one.
+    Later,
+}
+
 impl Temporary {
     /// Gives the file its final name.
-    pub(super) fn rename(mut self, to: &Path) -> Result<(), Error> {
-        rename(&self.path, to)?;
+    pub(super) fn rename(mut self, file: File, to: &Path, disk: Disk) -> Result<(), Error> {
+        rename(file, &self.path, to, disk)?;
         self.kept = true;
         Ok(())
     }
 }
 
 /// Gives a file another name, for good.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|error| Error::io("rename", from, error))?;
-    // The name itself is safe once its folder is; systems that can't sync folders lose no bytes.
-    if let Some(folder) = to.parent()
-        && let Ok(folder) = File::open(folder)
-    {
-        let _ = folder.sync_all();
+pub(super) fn rename(file: File, from: &Path, to: &Path, disk: Disk) -> Result<(), Error> {
+    if disk == Disk::Awaited {
+        file.sync_all()
+            .map_err(|error| Error::io("write", from, error))?;
     }
-    Ok(())
+    // Not every system renames what is open.
+    drop(file);
+    // The folder is not waited for: a name that a crash takes costs no more than what it named.
+    fs::rename(from, to).map_err(|error| Error::io("rename", from, error))
 }
 
 impl Drop for Temporary {

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::sandbox_args::SandboxArgs;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{cache, derive, finish, handover, host, images, init, pipeline, runtime};
+use super::{cache, cache_out, derive, finish, handover, host, images, init, pipeline, runtime};
 use crate::failure::Failure;
 use crate::outcome::ExitCode;
 use crate::report::inert::inert_lines;
@@ -195,10 +195,12 @@ async fn cache_command(
     session: &Session,
 ) -> Result<ExitCode, Failure> {
     match command {
+        CacheCommand::Export(arguments) => cache_out::export(&arguments, format, session).await,
         CacheCommand::Gc(arguments) => cache::gc(&arguments, format, session).await,
         CacheCommand::Key(arguments) => cache::key(&arguments, session),
         CacheCommand::Ls(arguments) => cache::ls(&arguments, format, session),
         CacheCommand::Rm(arguments) => cache::rm(&arguments, format, session).await,
+        CacheCommand::Serve(arguments) => cache_out::serve(&arguments, format, session).await,
         CacheCommand::Verify(arguments) => cache::verify(&arguments, format, session),
     }
 }

@@ -1,10 +1,13 @@
 //! The command line, defined once: help and completions come from these types.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::sandbox_args::SandboxArgs;
+use crate::oci::Platform;
+use crate::step::destination::Destination;
 
 /// Takes a container image from a healthy registry to live, and proves that it is the digest that was verified.
 #[derive(Debug, Parser)]
@@ -63,6 +66,8 @@ pub enum Command {
 /// What `cache` can do.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
+    /// Write images of the cache into a file or a folder.
+    Export(CacheExportArgs),
     /// Remove what nobody has used for longest, down to a size.
     Gc(CacheGcArgs),
     /// Print a key for CI caches, the same as long as the cache holds the same images.
@@ -72,6 +77,8 @@ pub enum CacheCommand {
     Ls(CacheArgs),
     /// Remove an image, and the blobs that no other image has.
     Rm(CacheRmArgs),
+    /// Offer the cache as a read-only registry on loopback, until it is interrupted.
+    Serve(CacheServeArgs),
     /// Hash every blob, and remove those that are damaged, so that the next pull fetches them again.
     Verify(CacheVerifyArgs),
 }
@@ -224,6 +231,9 @@ pub struct PullArgs {
     /// The platform to choose of an index [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    /// Where they go besides the cache: docker, containerd[:NAMESPACE], docker-archive:FILE, oci-archive:FILE, oci-layout:DIR, registry:HOST/REPO.
+    #[arg(long, value_name = "DESTINATION", value_parser = Destination::parse)]
+    pub to: Vec<Destination>,
     /// Trust these certificate authorities too (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
@@ -307,6 +317,34 @@ pub struct CacheRmArgs {
     /// The images, by their references or digests as `cache ls` prints them.
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
+    /// The cache.
+    #[command(flatten)]
+    pub place: CacheArgs,
+}
+
+/// What of the cache to write, and where.
+#[derive(Args, Clone, Debug)]
+pub struct CacheExportArgs {
+    /// The images, by their references or digests as `cache ls` prints them [default: all].
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Where: docker-archive:FILE, oci-archive:FILE, oci-layout:DIR.
+    #[arg(long, required = true, value_name = "DESTINATION", value_parser = Destination::parse)]
+    pub to: Vec<Destination>,
+    /// The platform to write [default: all that the cache holds].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<Platform>,
+    /// The cache.
+    #[command(flatten)]
+    pub place: CacheArgs,
+}
+
+/// Where to offer the cache.
+#[derive(Args, Clone, Debug)]
+pub struct CacheServeArgs {
+    /// The loopback address; port 0 takes one that is free.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
     /// The cache.
     #[command(flatten)]
     pub place: CacheArgs,

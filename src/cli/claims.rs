@@ -1,6 +1,6 @@
 //! Taking the journal of a dead run, and doubting one that a component in the sandbox may have written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finish::unfinished;
@@ -29,6 +29,19 @@ const FOREIGN: &str = "belongs to another user, or others may write to it";
 const UNKNOWN: &str =
     "lies where a component in the sandbox may write, and nothing is known of that run";
 
+/// What is said of one where nobody can know whether a component could write it.
+const HOMELESS: &str = "may have been made up by a component in the sandbox, which can't be known where neither HOME nor XDG_STATE_HOME is set";
+
+/// Where what is known of the runs in a cache is kept.
+pub(super) enum Kept {
+    /// On a shelf: a component could write the cache.
+    On(PathBuf),
+    /// Nowhere: none could.
+    Nowhere,
+    /// There is no home to look for it.
+    Unknown,
+}
+
 /// Takes a journal. In a cache that has a shelf, what is on it says what the run was given.
 ///
 /// # Errors
@@ -36,12 +49,12 @@ const UNKNOWN: &str =
 pub(super) async fn claim(
     run: &str,
     path: &Path,
-    shelf: Option<&Path>,
+    kept: &Kept,
     session: &Session,
 ) -> Result<Claimed, Failure> {
     tokio::select! {
         biased;
-        claimed = claimed(run, path, shelf, session) => claimed.map_err(|error| {
+        claimed = claimed(run, path, kept, session) => claimed.map_err(|error| {
             Failure::explained(ExitCode::Unexpected, unfinished(run), &error)
         }),
         () = session.cancel.reached(Urgency::Cancel) => Err(
@@ -53,7 +66,7 @@ pub(super) async fn claim(
 async fn claimed(
     run: &str,
     path: &Path,
-    shelf: Option<&Path>,
+    kept: &Kept,
     session: &Session,
 ) -> Result<Claimed, JournalError> {
     let waiting = |time: Duration| {
@@ -62,9 +75,13 @@ async fn claimed(
             "run {run} may go on: watching its journal for {time}"
         ));
     };
-    let Some(shelf) = shelf else {
-        let claim = state::claim(path, Writer::Unknown, waiting).await?;
-        return Ok(known(claim, None));
+    let shelf = match kept {
+        Kept::On(shelf) => shelf,
+        Kept::Nowhere => {
+            let claim = state::claim(path, Writer::Unknown, waiting).await?;
+            return Ok(known(claim, None));
+        }
+        Kept::Unknown => return Ok(Claimed::Doubtful(HOMELESS)),
     };
     let name = path.file_name().unwrap_or_default();
     let record = match state::claim(&shelf.join(name), Writer::Unknown, |_| ()).await? {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::environment::Environment;
 use super::hosted::Brief;
 use super::logins::Machine;
+use super::ways::Ways;
 use crate::cache::Cache;
 use crate::engine::image::Images;
 use crate::engine::lock::Lock;
@@ -17,7 +18,7 @@ use crate::failure::Failure;
 use crate::net::{self, Authority};
 use crate::oci::error::Login;
 use crate::oci::hosts::Named;
-use crate::oci::{self, Credential, Credentials, Hosts, PlatformRule, Reference};
+use crate::oci::{self, Credential, Credentials, Hosts, Mirrors, PlatformRule, Reference};
 use crate::outcome::ExitCode;
 use crate::pipeline::mask::Learned;
 use crate::pipeline::model::CredentialSources;
@@ -41,8 +42,12 @@ pub struct Parts {
     pub plain_http: BTreeMap<String, bool>,
     /// Hosts that the document lists for what registries may name, by registry.
     pub listed: BTreeMap<String, Named>,
+    /// Who else may be asked for what registries have.
+    pub mirrors: Mirrors,
     /// Files with certificate authorities to trust besides.
     pub authorities: Vec<PathBuf>,
+    /// By which ways hosts are reached.
+    pub ways: Ways,
     /// Who must have signed what.
     pub policy: Option<Policy>,
     /// The digests to use.
@@ -80,9 +85,10 @@ impl Parts {
         brief: Option<&Brief>,
     ) -> Result<World, Failure> {
         let http = match brief.and_then(|brief| Some((brief, brief.egress.clone()?))) {
-            None => http(&self.authorities, environment)?,
+            None => http(&self.authorities, &self.ways, environment, &self.learned)?,
             Some((brief, egress)) => {
                 self.trusted(brief)?;
+                self.led(brief)?;
                 client(net::Config {
                     egress: Some(egress),
                     ..net::Config::default()
@@ -97,6 +103,7 @@ impl Parts {
             registries,
             cache: open_cache(self.cache, self.access, environment)?,
             images: Images::new(self.images, self.lock),
+            docker_host: environment.filled("DOCKER_HOST"),
             policy: self.policy,
             state: State::default(),
             mask: Arc::new(NoMask),
@@ -112,7 +119,8 @@ impl Parts {
         environment: &Environment,
         events: &Emitter,
     ) -> Result<oci::Client, Failure> {
-        self.client(&http(&self.authorities, environment)?, environment, events)
+        let http = http(&self.authorities, &self.ways, environment, &self.learned)?;
+        self.client(&http, environment, events)
     }
 
     fn client(
@@ -131,6 +139,7 @@ impl Parts {
                     .map(|lock| lock.hosts.clone())
                     .unwrap_or_default(),
             ),
+            mirrors: self.mirrors.clone(),
             notices: notices(events),
             ..oci::Config::new(http.clone(), environment.clock.clone())
         }))
@@ -150,6 +159,22 @@ impl Parts {
             )
             .caused_by("it speaks TLS itself, and was not told of that file")
             .hinted("set SSL_CERT_FILE to the file where the launcher is started")),
+        }
+    }
+
+    /// Checks that the launcher, which makes the connections, makes them as is to be.
+    fn led(&self, brief: &Brief) -> Result<(), Failure> {
+        let said = self.ways.said();
+        match said.iter().find(|way| !brief.ways.contains(way)) {
+            None => Ok(()),
+            Some(way) => Err(Failure::new(
+                ExitCode::Usage,
+                format!("the launcher does not know of this way: {way}"),
+            )
+            .caused_by(
+                "it makes the connections itself, and was not told what the pipeline says of them",
+            )
+            .hinted("let it read the pipeline: `shipgate-wasm PIPELINE`, without grants by hand")),
         }
     }
 
@@ -175,19 +200,27 @@ impl Parts {
     }
 }
 
-/// Returns a client that trusts the authorities in these files, and those in `SSL_CERT_FILE`.
+/// Returns a client that trusts the authorities in these files, and those in `SSL_CERT_FILE`, and goes by
+/// these ways.
 ///
 /// # Errors
-/// A file that can't be read, or holds no certificate.
-pub fn http(authorities: &[PathBuf], environment: &Environment) -> Result<net::Client, Failure> {
+/// A file that can't be read, or holds no certificate; a variable that is no proxy.
+pub fn http(
+    authorities: &[PathBuf],
+    ways: &Ways,
+    environment: &Environment,
+    learned: &Learned,
+) -> Result<net::Client, Failure> {
     let mut files = authorities.to_vec();
     // curl, Go and OpenSSL mind this variable, and so do the machines that set it.
     files.extend(environment.filled("SSL_CERT_FILE").map(PathBuf::from));
     let ca: Result<Vec<_>, Failure> = files.iter().map(|path| authority(path)).collect();
-    client(net::Config {
+    let mut config = net::Config {
         ca: ca?,
         ..net::Config::default()
-    })
+    };
+    ways.apply(&mut config, environment, learned)?;
+    client(config)
 }
 
 fn client(config: net::Config) -> Result<net::Client, Failure> {

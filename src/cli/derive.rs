@@ -96,6 +96,12 @@ impl Derived {
         trusted.map(|(path, _)| path.clone()).collect()
     }
 
+    /// Returns what the document says of the ways to hosts.
+    #[must_use]
+    pub fn ways(&self) -> Vec<String> {
+        self.opened.ways.clone()
+    }
+
     /// Returns the cache folder, as the grants name it.
     #[must_use]
     pub fn cache(&self) -> String {

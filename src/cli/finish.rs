@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::{FinishArgs, RunArgs, StoreArgs};
-use super::claims::{Claimed, claim};
+use super::claims::{Claimed, Kept, claim};
 use super::clients::{Access, view_cache};
 use super::document::{self, document};
 use super::machine;
@@ -49,8 +49,15 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
         named: arguments.run.is_some(),
     };
     let folder = place.cache.join(state::FOLDER);
-    let state = session.environment.launcher_state();
-    let shelf = state.and_then(|state| Shelves::in_folder(&state).of(&place.cache));
+    let kept = match session.environment.launcher_state() {
+        Some(state) => {
+            let shelf = Shelves::in_folder(&state).of(&place.cache);
+            shelf.map_or(Kept::Nowhere, Kept::On)
+        }
+        // Whoever names a run answers for its journal.
+        None if place.named && !state::is_marked(&place.cache) => Kept::Nowhere,
+        None => Kept::Unknown,
+    };
     let unreadable = |error: state::JournalError| {
         let message = format!("the journals in {} can't be read", folder.display());
         Failure::explained(ExitCode::Unexpected, message, &error)
@@ -68,7 +75,7 @@ pub async fn finish(arguments: &FinishArgs, session: &mut Session) -> Result<Exi
             exit = exit.worse(ExitCode::Cancelled);
             break;
         }
-        match claim(&run, &path, shelf.as_deref(), session).await {
+        match claim(&run, &path, &kept, session).await {
             Ok(Claimed::Gone) => continue,
             Ok(Claimed::Alive) => {
                 session.printer.note(&format!(

@@ -1,9 +1,9 @@
-//! The component's side of the private folder.
+//! The component's side of the private folders.
 
 use std::fs;
 use std::path::Path;
 
-use super::hosted::{BRIEF, Brief, EXIT_CODE, FOLDER};
+use super::hosted::{ANSWERS, BRIEF, Brief, EXIT_CODE, FOLDER};
 
 /// Returns what the launcher has to say, and takes its working folder for our own.
 ///
@@ -37,7 +37,7 @@ pub(super) fn read() -> Option<Brief> {
 /// Under another runtime nothing is written: the process then ends with 0 or 1, and the last line
 /// that was printed names the code.
 pub fn report(code: u8) {
-    let folder = Path::new(FOLDER);
+    let folder = Path::new(ANSWERS);
     if folder.is_dir() {
         // Whoever gave the folder notices that there is no code, and takes the error for what it is.
         let _ = fs::write(folder.join(EXIT_CODE), code.to_string());

@@ -1,15 +1,19 @@
-//! What the launcher and the component tell each other, by files in a private folder.
+//! What the launcher and the component tell each other, by files in two private folders.
 //!
-//! The launcher makes the folder anew for each run and gives it to the component under [`FOLDER`];
-//! other runtimes have none.
+//! The launcher makes them anew for each run and gives them to the component under [`FOLDER`] and
+//! [`ANSWERS`]; other runtimes have none. Each of them is written by one side alone: in a folder that the other
+//! could write, a link might stand where a file is about to be made.
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::egress;
 use crate::pipeline::PlaygroundNames;
 
-/// Where the component sees the folder.
+/// Where the component sees the launcher's folder, which it can't change.
 pub const FOLDER: &str = "/.shipgate-launcher";
+
+/// Where the component sees the folder for its answers.
+pub const ANSWERS: &str = "/.shipgate-component";
 
 /// From the launcher, before the start: a [`Brief`] as JSON.
 pub const BRIEF: &str = "brief.json";
@@ -43,4 +47,7 @@ pub struct Brief {
     /// Files with certificate authorities that the launcher trusts besides the usual ones.
     #[serde(default)]
     pub trusted: Vec<String>,
+    /// By which ways the launcher reaches hosts, as the document says it.
+    #[serde(default)]
+    pub ways: Vec<String>,
 }

@@ -47,7 +47,7 @@ pub async fn pull(arguments: &PullArgs, session: &Session) -> Result<ExitCode, F
         &arguments.store,
     )?;
     let names = parts.images.iter().map(|(name, ..)| name.clone()).collect();
-    let action = Box::new(Preload::of(names));
+    let action = Box::new(Preload::of(names, arguments.to.clone()));
     work(parts, action, session).await
 }
 

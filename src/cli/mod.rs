@@ -4,6 +4,7 @@
 mod app;
 pub mod args;
 mod cache;
+mod cache_out;
 mod claims;
 pub mod clients;
 pub mod derive;
@@ -25,6 +26,7 @@ mod logins;
 #[cfg_attr(not(target_family = "wasm"), path = "machine_native.rs")]
 #[cfg_attr(target_family = "wasm", path = "machine_wasi.rs")]
 pub mod machine;
+mod mirrors;
 mod notary;
 pub mod outputs;
 mod pipeline;
@@ -46,5 +48,6 @@ pub mod signals;
 #[cfg_attr(target_family = "wasm", path = "streams_wasi.rs")]
 mod streams;
 pub mod terminal;
+pub mod ways;
 
 pub use app::main;

@@ -229,6 +229,8 @@ pub(super) struct Opened {
     pub(super) tasks: Tasks,
     pub(super) selected: Vec<bool>,
     pub(super) grants: Grants,
+    /// What the document says of the ways to hosts.
+    pub(super) ways: Vec<String>,
     setting: Setting,
     pub(super) playground: Option<Stage>,
     pub(super) header: Header,
@@ -337,6 +339,7 @@ pub(super) fn prepare(
             grants.write_file(path, "lock file");
         }
     }
+    let ways = parts.ways.said();
     let context = session.world(parts)?;
     // A run opens it, and keeps its journal there, whatever its steps are.
     grants.write(context.world.cache.root().display().to_string(), "journal");
@@ -357,6 +360,7 @@ pub(super) fn prepare(
         tasks,
         selected,
         grants,
+        ways,
         setting,
         playground: None,
         header,

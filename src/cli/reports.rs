@@ -97,6 +97,7 @@ impl Session {
             requests: cost.requests,
             failed: 0,
             received: cost.bytes,
+            quota: plan.quotas.get(host).cloned(),
         });
         Report {
             reason: first.filter(|_| exit != ExitCode::Done),

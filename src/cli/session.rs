@@ -18,7 +18,7 @@ use super::reports::Preparation;
 use super::signals;
 use super::terminal::Terminal;
 use crate::engine::cancel::Cancel;
-use crate::engine::plan::place;
+use crate::engine::plan::{place, quotas};
 use crate::engine::run::{Stopped, resume, run};
 use crate::engine::task::{Task, Tasks};
 use crate::engine::world::{Context, State, World};
@@ -153,7 +153,7 @@ impl Session {
         }
         let log = self.count_requests(context);
         let exit = self.minding(run(tasks, selected, context)).await;
-        self.conclude(exit, requests(&log), &context.world.state);
+        self.conclude(exit, asked(&log, context), &context.world.state);
         exit
     }
 
@@ -169,7 +169,7 @@ impl Session {
         let exit = self
             .minding(resume(tasks, selected, stopped, context))
             .await;
-        self.conclude(exit, requests(&log), &context.world.state);
+        self.conclude(exit, asked(&log, context), &context.world.state);
         exit
     }
 
@@ -298,8 +298,19 @@ fn requests(log: &RequestLog) -> Vec<HostRequests> {
         requests: totals.requests,
         failed: totals.failed,
         received: totals.body_bytes,
+        quota: None,
     };
     hosts.map(entry).collect()
+}
+
+/// Returns the requests of a run, and how many more each registry allows.
+fn asked(log: &RequestLog, context: &Context) -> Vec<HostRequests> {
+    let quotas = quotas(&context.world.registries);
+    let mut asked = sum(requests(log));
+    for entry in &mut asked {
+        entry.quota = quotas.get(&entry.host).cloned();
+    }
+    asked
 }
 
 /// Sums up requests by host and port.
@@ -315,6 +326,8 @@ fn sum(entries: impl IntoIterator<Item = HostRequests>) -> Vec<HostRequests> {
                 sum.requests += entry.requests;
                 sum.failed += entry.failed;
                 sum.received += entry.received;
+                // What was said last counts.
+                sum.quota = entry.quota.or(sum.quota.take());
             }
         }
     }

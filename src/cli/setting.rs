@@ -7,8 +7,8 @@ use super::args::StoreArgs;
 use super::clients::Parts;
 use super::environment::Environment;
 use super::images::{host_platform, key, roots};
-use super::logins;
-use super::notary;
+use super::ways::Ways;
+use super::{logins, mirrors, notary};
 use crate::engine::grants::Grants;
 use crate::engine::lock::Fingerprints;
 use crate::engine::world;
@@ -158,7 +158,7 @@ fn policy(trust: &Trust, folder: &Path, hash: &mut Hasher) -> Result<Policy, Fai
 /// Returns what the clients and the world of a document are made of.
 ///
 /// # Errors
-/// None yet; what can be wrong was found when the document was read.
+/// Configuration of mirrors that can't be read, or says what can't be honoured.
 pub fn parts(
     source: &Source,
     document: &Document,
@@ -174,6 +174,7 @@ pub fn parts(
         },
         sources: document.credentials.clone(),
         authorities: document.net.ca.clone(),
+        ways: Ways::of(document),
         cache: store.cache.clone(),
         ..Parts::default()
     };
@@ -187,18 +188,14 @@ pub fn parts(
         if let Some(plain) = registry.plain_http {
             parts.plain_http.insert(host.value.0.clone(), plain);
         }
-        match &registry.auth {
-            Some(RegistryAuth::Ecr) => parts.ecr.push(host.value.0.clone()),
-            Some(RegistryAuth::Login(login)) => {
-                let credential = Credential::Basic {
-                    username: login.username.clone(),
-                    password: Secret::new(login.password.0.expose()),
-                };
-                parts.given.insert(host.value.0.clone(), credential);
-            }
-            None => {}
+        log_in(&mut parts, &host.value.0, registry.auth.as_ref());
+        for mirror in registry.mirrors.iter().flatten() {
+            log_in(&mut parts, &mirror.mirror().name(), mirror.auth.as_ref());
         }
     }
+    parts.mirrors = mirrors::of(document)?;
+    // What the run finds by itself goes to none of them in the clear.
+    parts.mirrors.announce(&mut parts.plain_http);
     for (name, image) in document.images.iter() {
         let rule = match &image.platform {
             None => PlatformRule::Preferred(host_platform()),
@@ -227,6 +224,21 @@ pub fn parts(
         }
     }
     Ok(parts)
+}
+
+/// Notes the login that the document gives for a registry or a mirror.
+fn log_in(parts: &mut Parts, host: &str, auth: Option<&RegistryAuth>) {
+    match auth {
+        Some(RegistryAuth::Ecr) => parts.ecr.push(host.to_owned()),
+        Some(RegistryAuth::Login(login)) => {
+            let credential = Credential::Basic {
+                username: login.username.clone(),
+                password: Secret::new(login.password.0.expose()),
+            };
+            parts.given.insert(host.to_owned(), credential);
+        }
+        None => {}
+    }
 }
 
 /// Returns what a pipeline is called.
@@ -291,6 +303,8 @@ pub fn grants(document: &Document, pipeline: &Path, environment: &Environment) -
         grants.variable("SSL_CERT_FILE", AUTHORITY);
         grants.read(path, AUTHORITY);
     }
+    Ways::of(document).grant(&mut grants, environment);
+    mirrors::grant(document, &mut grants);
     logins::grant(&document.credentials, &mut grants, environment);
     grants
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::hosted::{CANCEL, FOLDER, LISTENING};
+use super::hosted::{ANSWERS, CANCEL, FOLDER, LISTENING};
 use crate::engine::{Cancel, Urgency};
 
 /// How often the file is looked for.
@@ -16,13 +16,13 @@ const EVERY: Duration = Duration::from_millis(100);
 /// is nobody to say it: that one ends the component.
 ///
 /// # Errors
-/// The folder that the launcher gave can't be written.
+/// The folder for answers can't be written.
 pub fn listen(cancel: Cancel) -> std::io::Result<()> {
     let folder = Path::new(FOLDER);
     if !folder.is_dir() {
         return Ok(());
     }
-    fs::write(folder.join(LISTENING), "")?;
+    fs::write(Path::new(ANSWERS).join(LISTENING), "")?;
     tokio::spawn(async move {
         let mut interval = interval(EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -18,12 +18,18 @@ pub struct Grants {
     /// Other programs that are run, and what for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, BTreeSet<String>>,
+    /// Unix sockets that are spoken to, and what for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sockets: BTreeMap<String, BTreeSet<String>>,
     /// Which of what is written are single files: whoever grants them need not grant their folders.
     #[serde(skip)]
     pub files: BTreeSet<String>,
     /// Which of the programs a run can't do without.
     #[serde(skip)]
     pub needed: BTreeSet<String>,
+    /// Names and reasons of what is for whoever makes the connections: a component does without.
+    #[serde(skip)]
+    pub connecting: BTreeSet<(String, String)>,
 }
 
 impl Grants {
@@ -37,6 +43,32 @@ impl Grants {
     pub fn host_unless_known(&mut self, host: &str, port: u16, reason: impl Into<String>) {
         let entry = self.hosts.entry(place(host, port));
         entry.or_insert_with(|| [reason.into()].into());
+    }
+
+    /// Adds a host that stands between a run and others.
+    pub fn connecting_host(&mut self, host: &str, port: u16, reason: &str) {
+        self.connecting
+            .insert((place(host, port), reason.to_owned()));
+        self.host(host, port, reason);
+    }
+
+    /// Adds a file that connections are made with.
+    pub fn connecting_file(&mut self, path: &str, reason: &str) {
+        self.connecting.insert((path.to_owned(), reason.to_owned()));
+        self.read(path, reason);
+    }
+
+    /// Adds a variable that says how connections are made.
+    pub fn connecting_variable(&mut self, name: &str, reason: &str) {
+        self.connecting.insert((name.to_owned(), reason.to_owned()));
+        self.variable(name, reason);
+    }
+
+    /// Says whether something is for whoever makes the connections, and for nothing else.
+    #[must_use]
+    pub fn is_connecting(&self, name: &str, reasons: &BTreeSet<String>) -> bool {
+        let known = |reason: &String| self.connecting.contains(&(name.to_owned(), reason.clone()));
+        !reasons.is_empty() && reasons.iter().all(known)
     }
 
     /// Adds a file or folder that is read.
@@ -71,6 +103,12 @@ impl Grants {
         self.programs.entry(name).or_default().insert(reason.into());
     }
 
+    /// Adds a Unix socket.
+    pub fn socket(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        let reasons = self.sockets.entry(path.into()).or_default();
+        reasons.insert(reason.into());
+    }
+
     /// Adds a variable.
     pub fn variable(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.variables
@@ -88,6 +126,7 @@ impl Grants {
             ("write", &self.write),
             ("variable", &self.variables),
             ("run", &self.programs),
+            ("socket", &self.sockets),
         ];
         kinds
             .into_iter()
@@ -125,6 +164,10 @@ mod tests {
             .into_iter()
             .map(|(kind, name, reasons)| format!("{kind} {name}: {reasons}"))
             .collect();
+        grants.connecting_host("p", 3128, "proxy");
+        assert!(grants.is_connecting("p:3128", &grants.hosts["p:3128"]));
+        grants.host("p", 3128, "probe");
+        assert!(!grants.is_connecting("p:3128", &grants.hosts["p:3128"]));
         assert_eq!(
             lines,
             [

@@ -139,8 +139,8 @@ impl Images {
                 .filter(|blob| !blob.is_foreign())
                 .min_by_key(|blob| blob.size);
             if let Some(blob) = smallest.filter(|_| asked.insert(repository.registry.clone())) {
-                let opened = context.world.registries.blob(repository, blob).await;
-                opened.map_err(|error| (name.clone(), error))?;
+                let followed = context.world.registries.follow_blob(repository, blob).await;
+                followed.map_err(|error| (name.clone(), error))?;
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::world::Context;
 use crate::failure::Failure;
 use crate::net::RequestLog;
 use crate::oci::error::Login;
-use crate::oci::{Digest, hosts};
+use crate::oci::{Client, Digest, Quota, hosts};
 use crate::outcome::ExitCode;
 use crate::report::model::LoginReport;
 
@@ -35,6 +35,9 @@ pub struct Plan {
     pub requests: BTreeMap<String, Cost>,
     /// The same, summed up.
     pub total: Cost,
+    /// How many requests registries still allow, by `host:port`, as far as they say.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas: BTreeMap<String, Quota>,
 }
 
 /// A step of a plan.
@@ -163,6 +166,7 @@ pub async fn plan(
         grants,
         requests,
         total,
+        quotas: quotas(&context.world.registries),
     };
     (plan, exit)
 }
@@ -253,6 +257,20 @@ pub fn place(url: &str) -> String {
     place.map_or_else(|| url.to_owned(), |(host, port)| format!("{host}:{port}"))
 }
 
+/// Returns how many requests registries still allow, by host and port.
+#[must_use]
+pub fn quotas(registries: &Client) -> BTreeMap<String, Quota> {
+    let quotas = registries.quotas().into_iter();
+    let with_port = |(host, quota): (String, Quota)| {
+        let named = url::Url::parse(&format!("none://{host}")).is_ok_and(|it| it.port().is_some());
+        // A port is left out where it is the usual one, with TLS or without.
+        let ends: &[&str] = if named { &[""] } else { &[":443", ":80"] };
+        let entry = |end: &&str| (format!("{host}{end}"), quota.clone());
+        ends.iter().map(entry).collect::<Vec<_>>()
+    };
+    quotas.flat_map(with_port).collect()
+}
+
 impl Plan {
     /// Writes the plan for people. `bytes` turns a number of bytes into words.
     #[must_use]
@@ -324,6 +342,9 @@ impl Plan {
                     bytes(cost.bytes)
                 ),
             );
+            if let Some(quota) = self.quotas.get(host) {
+                push(&mut text, &format!("  {:<48} {quota}", ""));
+            }
         }
         if self.requests.len() > 1 {
             push(

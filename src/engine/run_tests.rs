@@ -123,6 +123,7 @@ fn context() -> (Context, Lines) {
         http,
         cache: Cache::view("/nowhere").unwrap(),
         images: Images::default(),
+        docker_host: None,
         policy: None,
         state: State::default(),
         mask: Arc::new(Hiding),

@@ -1,6 +1,6 @@
 //! What steps are given to work with, and what they learn from each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -57,6 +57,8 @@ pub struct World {
     pub cache: Cache,
     /// The document's images, each resolved at most once.
     pub images: Images,
+    /// Where Docker Engine listens by the environment's word (`DOCKER_HOST`), if it has one.
+    pub docker_host: Option<String>,
     /// Who must have signed what; without it nothing can be verified.
     pub policy: Option<Policy>,
     /// What the steps so far have found.
@@ -114,6 +116,8 @@ struct Known {
     exits: Vec<ExitCode>,
     first: Option<FirstFailure>,
     cancelled: bool,
+    /// The images that satisfied their trust rules in this process, with the digest that did.
+    proven: BTreeSet<(String, Digest)>,
 }
 
 /// The failure that a run is remembered for.
@@ -163,6 +167,17 @@ impl State {
     #[must_use]
     pub fn outcome(&self, id: &str) -> Option<StepOutcome> {
         self.known().outcomes.get(id).copied()
+    }
+
+    /// Remembers that an image satisfies its trust rule.
+    pub fn proven(&self, image: &str, digest: Digest) {
+        self.known().proven.insert((image.to_owned(), digest));
+    }
+
+    /// Says whether an image was found to satisfy its trust rule.
+    #[must_use]
+    pub fn is_proven(&self, image: &str, digest: Digest) -> bool {
+        self.known().proven.contains(&(image.to_owned(), digest))
     }
 
     /// Returns how the run stands.

@@ -32,6 +32,24 @@ impl Error {
             Self::CertificateUnknownIssuer { .. } => {
                 "if it is your own authority, add its certificate (PEM) to `net.ca`".to_owned()
             }
+            Self::ClientCertificate {
+                endpoint,
+                presented: None,
+                ..
+            } => format!(
+                "name one with `client-cert` and `client-key` under `registries`, for `{}`",
+                registry_key(&endpoint.host, endpoint.port)
+            ),
+            Self::ClientCertificate { endpoint, .. } => format!(
+                "ask who runs {} which authorities it trusts, and send the whole chain",
+                endpoint.host
+            ),
+            Self::InvalidIdentity { fault, .. } => fault.hint(),
+            Self::Proxy {
+                endpoint,
+                proxy,
+                fault,
+            } => fault.hint(proxy, &endpoint.host, endpoint.port),
             Self::InvalidAuthority { .. } => {
                 "`net.ca` takes PEM files with `-----BEGIN CERTIFICATE-----` blocks".to_owned()
             }
@@ -106,6 +124,7 @@ impl Explain for Error {
                     .address
                     .map(|address| Fact::new("address", address)),
             );
+            facts.extend(endpoint.route.as_ref().map(|by| Fact::new("route", by)));
         }
         match self {
             Self::BodyInterrupted {
@@ -152,10 +171,18 @@ impl Explain for Error {
                 facts.push(Fact::new("host", host));
                 facts.push(Fact::new("port", port));
             }
+            Self::Proxy { proxy, .. } => facts.push(Fact::new("proxy", proxy)),
             Self::NotTls { found, .. } => facts.push(Fact::new("found", found)),
             Self::Timeout { after, .. } => facts.push(Fact::new("limit", seconds(*after))),
             _ => {}
         }
         facts
+    }
+}
+
+fn registry_key(host: &str, port: u16) -> String {
+    match port {
+        443 => host.to_owned(),
+        port => format!("{host}:{port}"),
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::error::{Endpoint, Error, Phase};
 use super::log::Entry;
+use super::placing::{Piece, Records};
 
 /// A body that arrives; drop it to stop the transfer.
 pub struct Body {
@@ -21,6 +22,8 @@ pub struct Body {
     expected: Option<u64>,
     received: u64,
     failed: Option<Error>,
+    /// What a launcher tells of the body that it writes into a file.
+    records: Option<Records>,
 }
 
 impl Body {
@@ -41,7 +44,17 @@ impl Body {
             expected,
             received: 0,
             failed: None,
+            records: None,
         }
+    }
+
+    /// Makes it one that a launcher writes into a file.
+    pub(super) fn placed(mut self, records: Option<Records>) -> Self {
+        if let Some(records) = records {
+            self.expected = Some(records.length());
+            self.records = Some(records);
+        }
+        self
     }
 
     /// Returns the body's length as the server announced it; zero after `HEAD`.
@@ -68,6 +81,20 @@ impl Body {
     /// A body that breaks off, or a wait longer than the idle timeout. An error is final: it comes
     /// again on each later call, never an end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.piece().await? {
+            Some(Piece::Here(bytes)) => Ok(Some(bytes)),
+            // Who asks for that asks for pieces.
+            Some(Piece::Placed(_)) => Err(self.broken("its bytes were written into a file")),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the next part as [`chunk`](Self::chunk) does, where the launcher may have written it into the sink
+    /// that the request named.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub async fn piece(&mut self) -> Result<Option<Piece>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -111,12 +138,23 @@ impl Body {
         Ok(all.freeze())
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    async fn next(&mut self) -> Result<Option<Piece>, Error> {
         loop {
+            if let Some(piece) = self.records.as_mut().and_then(Records::next) {
+                self.received += piece.size();
+                self.entry.received(piece.size());
+                return Ok(Some(piece));
+            }
             let frame = match timeout(self.idle_timeout, self.incoming.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(self.interrupted(&error)),
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    let records = self.records.as_ref();
+                    return match records.is_none_or(Records::is_complete) {
+                        true => Ok(None),
+                        false => Err(self.broken("it ended too early")),
+                    };
+                }
                 Err(_) => {
                     return Err(Error::Timeout {
                         endpoint: self.endpoint.clone(),
@@ -132,9 +170,14 @@ impl Body {
             if data.is_empty() {
                 continue;
             }
-            self.received += data.len() as u64;
-            self.entry.received(data.len() as u64);
-            return Ok(Some(data));
+            match &mut self.records {
+                Some(records) => records.push(data),
+                None => {
+                    self.received += data.len() as u64;
+                    self.entry.received(data.len() as u64);
+                    return Ok(Some(data.into()));
+                }
+            }
         }
     }
 
@@ -142,12 +185,16 @@ impl Body {
         let detail = error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string);
+        self.broken(&detail)
+    }
+
+    fn broken(&self, detail: &str) -> Error {
         Error::BodyInterrupted {
             url: self.url.clone(),
             endpoint: self.endpoint.clone(),
             received: self.received,
             expected: self.expected,
-            detail,
+            detail: detail.to_owned(),
         }
     }
 }

@@ -11,19 +11,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::client::TlsStream;
 
 use super::TcpConnection;
 use super::dns;
 use super::egress::{Opened as FromEgress, Secured, Want, Way};
 use super::error::{Endpoint, Error, Phase};
 use super::grants::Grants;
+use super::proxied;
 use super::relayed;
-use super::stream::{Facts, FirstBytes, Stream, Tcp, Transport};
-use super::tls::Tls;
+use super::route::{Route, Routes};
+use super::stream::{Carrier, Facts, FirstBytes, Stream, Tcp, Transport};
+use super::tls::{Tls, TlsInfo};
 
 tokio::task_local! {
     /// The connect timeout of the request on whose behalf hyper calls the connector; hyper hands
@@ -38,6 +41,7 @@ pub(super) struct Connector(Arc<Shared>);
 struct Shared {
     grants: Grants,
     tls: Tls,
+    routes: Routes,
     timeout: Duration,
     /// Where a component has its connections made.
     egress: Option<Way>,
@@ -52,13 +56,45 @@ pub(super) struct Opened {
 }
 
 impl Connector {
-    pub(super) fn new(grants: Grants, tls: Tls, timeout: Duration, egress: Option<Way>) -> Self {
+    pub(super) fn new(
+        grants: Grants,
+        tls: Tls,
+        routes: Routes,
+        timeout: Duration,
+        egress: Option<Way>,
+    ) -> Self {
         Self(Arc::new(Shared {
             grants,
             tls,
+            routes,
             timeout,
             egress,
         }))
+    }
+
+    pub(super) fn tls(&self) -> &Tls {
+        &self.0.tls
+    }
+
+    pub(super) fn routes(&self) -> &Routes {
+        &self.0.routes
+    }
+
+    /// Returns the login that a request itself has to bring for the proxy that it is handed to.
+    pub(super) fn proxy_login(&self, uri: &Uri) -> Option<HeaderValue> {
+        if self.0.egress.is_some() || uri.scheme_str() != Some("http") {
+            return None;
+        }
+        let (host, port) = (uri.host()?, uri.port_u16().unwrap_or(80));
+        match self.0.routes.to(false, host, port) {
+            Route::Forward(proxy) => proxy.authorization(),
+            _ => None,
+        }
+    }
+
+    /// Says whether a launcher makes the connections.
+    pub(super) fn has_egress(&self) -> bool {
+        self.0.egress.is_some()
     }
 
     /// Opens a TCP connection and closes it.
@@ -94,12 +130,51 @@ impl Connector {
         self.check(&endpoint)?;
         let stream = match &self.0.egress {
             Some(way) => through(way, endpoint, secure, time).await?,
-            None => {
-                let opened = dial(endpoint, time).await?;
-                self.speak(opened, secure, time).await?
-            }
+            None => self.open(endpoint, secure, time).await?,
         };
         Ok(TokioIo::new(stream))
+    }
+
+    /// Opens a connection by the way that leads to the host.
+    async fn open(
+        &self,
+        endpoint: Box<Endpoint>,
+        secure: bool,
+        time: Limit,
+    ) -> Result<Stream, Error> {
+        let route = self.0.routes.to(secure, &endpoint.host, endpoint.port);
+        let endpoint = endpoint.by(route.shown());
+        match route {
+            Route::Direct => {
+                let opened = dial(endpoint, time).await?;
+                self.speak(opened, secure, time).await
+            }
+            Route::Elsewhere(other) => {
+                let (addresses, dns) =
+                    resolve(other.host(), other.port(), &endpoint, time, ()).await?;
+                let opened = dial_at(endpoint, &addresses, dns, time).await?;
+                self.speak(opened, secure, time).await
+            }
+            Route::Forward(proxy) => proxied::forward(self, &proxy, endpoint, time).await,
+            Route::Tunnel(proxy, to) => {
+                proxied::open_tunnel(self, &proxy, &to, endpoint, secure, time).await
+            }
+        }
+    }
+
+    /// Opens a connection by a proxy, as [`Self::open`] does where one stands between.
+    pub(super) async fn open_by_proxy(
+        &self,
+        endpoint: Box<Endpoint>,
+        secure: bool,
+        time: Limit,
+    ) -> Result<Stream, Error> {
+        let mut stream = self.open(endpoint, secure, time).await?;
+        // Whoever relays writes the requests anew.
+        if let Some(facts) = Arc::get_mut(&mut stream.facts) {
+            facts.absolute = false;
+        }
+        Ok(stream)
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
@@ -120,26 +195,66 @@ impl Connector {
         secure: bool,
         time: Limit,
     ) -> Result<Stream, Error> {
-        let first_bytes = FirstBytes::default();
-        let tcp = Tcp::new(opened.stream, first_bytes.clone());
-        let (transport, tls) = if secure {
-            let begun = Instant::now();
-            let handshake = self.0.tls.handshake(tcp, &opened.endpoint, &first_bytes);
-            let (stream, info) = timeout_at(time.end, handshake)
-                .await
-                .map_err(|_| time.error(opened.endpoint.clone(), Phase::Tls))??;
-            (
-                Transport::Tls(Box::new(stream)),
-                Some((begun.elapsed(), info)),
-            )
-        } else {
-            (Transport::Plain(tcp), None)
-        };
-        let facts = Facts::new(opened.endpoint, opened.dns, opened.tcp, tls, first_bytes);
+        let Opened {
+            stream,
+            endpoint,
+            dns,
+            tcp,
+        } = opened;
+        let (transport, tls, first_bytes) = self
+            .secure(Carrier::Tcp(stream), &endpoint, secure, time)
+            .await?;
+        let facts = Facts::new(endpoint, dns, tcp, tls, first_bytes);
         Ok(Stream {
             transport,
             facts: Arc::new(facts),
         })
+    }
+
+    /// Speaks TLS with the host over what carries the connection, if it is to be spoken.
+    pub(super) async fn secure(
+        &self,
+        carrier: Carrier,
+        endpoint: &Endpoint,
+        secure: bool,
+        time: Limit,
+    ) -> Result<(Transport, Option<(Duration, TlsInfo)>, FirstBytes), Error> {
+        let first_bytes = FirstBytes::default();
+        let tcp = Tcp::new(carrier, first_bytes.clone());
+        if !secure {
+            return Ok((Transport::Plain(tcp), None, first_bytes));
+        }
+        let begun = Instant::now();
+        let (stream, info) = self.handshake(tcp, endpoint, &first_bytes, time).await?;
+        let tls = Some((begun.elapsed(), info));
+        Ok((Transport::Tls(stream), tls, first_bytes))
+    }
+
+    /// Speaks TLS with a proxy, so that everything else can be carried in it.
+    pub(super) async fn secured(
+        &self,
+        carrier: Carrier,
+        endpoint: &Endpoint,
+        time: Limit,
+    ) -> Result<Carrier, Error> {
+        let first_bytes = FirstBytes::default();
+        let tcp = Tcp::new(carrier, first_bytes.clone());
+        let (stream, _) = self.handshake(tcp, endpoint, &first_bytes, time).await?;
+        Ok(Carrier::Tls(stream))
+    }
+
+    async fn handshake(
+        &self,
+        tcp: Tcp,
+        endpoint: &Endpoint,
+        first_bytes: &FirstBytes,
+        time: Limit,
+    ) -> Result<(Box<TlsStream<Tcp>>, TlsInfo), Error> {
+        let handshake = self.0.tls.handshake(tcp, endpoint, first_bytes);
+        let (stream, info) = timeout_at(time.end, handshake)
+            .await
+            .map_err(|_| time.error(Box::new(endpoint.clone()), Phase::Tls))??;
+        Ok((Box::new(stream), info))
     }
 }
 
@@ -156,14 +271,17 @@ async fn through(
         dns_us,
         tcp_us,
         tls,
+        route,
+        forwarder,
     } = opened;
     let facts = Facts::new(
-        endpoint.at(remote),
+        endpoint.at(remote).by(route),
         dns_us.map(Duration::from_micros),
         Duration::from_micros(tcp_us),
         tls.map(Secured::facts),
         relayed.first_bytes(),
-    );
+    )
+    .forwarded(forwarder, false);
     Ok(Stream {
         transport: Transport::Relayed(Box::new(relayed)),
         facts: Arc::new(facts),
@@ -171,8 +289,8 @@ async fn through(
 }
 
 /// Opens a TCP connection within the time, the look-up of the name included.
-async fn dial(endpoint: Box<Endpoint>, time: Limit) -> Result<Opened, Error> {
-    let (addresses, dns) = resolve(&endpoint, time).await?;
+pub(super) async fn dial(endpoint: Box<Endpoint>, time: Limit) -> Result<Opened, Error> {
+    let (addresses, dns) = resolve(&endpoint.host, endpoint.port, &endpoint, time, ()).await?;
     dial_at(endpoint, &addresses, dns, time).await
 }
 
@@ -254,7 +372,7 @@ impl Limit {
         self.end
     }
 
-    fn error(self, endpoint: Box<Endpoint>, phase: Phase) -> Error {
+    pub(super) fn error(self, endpoint: Box<Endpoint>, phase: Phase) -> Error {
         Error::Timeout {
             endpoint,
             phase,
@@ -266,21 +384,25 @@ impl Limit {
 /// How long an address has for itself before the next is tried beside it (RFC 8305 says 250 ms).
 const STAGGER: Duration = Duration::from_millis(300);
 
+/// Returns the addresses of a name, and how long the look-up took; `endpoint` is for whom. `held` is kept
+/// until the resolver is done, however long after the end of the time that is.
 pub(super) async fn resolve(
+    host: &str,
+    port: u16,
     endpoint: &Endpoint,
     time: Limit,
+    held: impl Send + 'static,
 ) -> Result<(Vec<SocketAddr>, Option<Duration>), Error> {
-    let Endpoint { host, port, .. } = endpoint;
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok((vec![SocketAddr::new(ip, *port)], None));
+        return Ok((vec![SocketAddr::new(ip, port)], None));
     }
     let begun = Instant::now();
-    let found = timeout_at(time.end, dns::resolve(host.clone(), *port))
+    let found = timeout_at(time.end, dns::resolve(host.to_owned(), port, held))
         .await
         .map_err(|_| time.error(Box::new(endpoint.clone()), Phase::Resolve))?;
     let not_found = |detail: String| Error::NameNotFound {
-        host: host.clone(),
-        port: *port,
+        host: host.to_owned(),
+        port,
         temporary: TRY_AGAIN.iter().any(|words| detail.contains(words)),
         detail,
     };

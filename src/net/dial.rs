@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connector::{Connector, Limit, dial_at, resolve};
 use super::egress::{Opened, Secured, microseconds};
 use super::error::{Endpoint, Error};
+use super::route::Route;
 use super::stream::Stream;
+use http::HeaderValue;
 
 /// Opens connections exactly as the client does that it comes from, with the same trust and the same
 /// errors. It asks no grants: whoever uses it decides.
@@ -34,16 +36,46 @@ impl Dialer {
         Self(connector)
     }
 
-    /// Returns the addresses of a host, by the system's resolver.
+    /// Returns the addresses of a host, by the system's resolver. That can't be stopped: it may go on when the time is
+    /// over, or nobody waits any more, and `held` is kept until it is done, so that what goes on can be bounded.
     ///
     /// # Errors
     /// The name has none, or the time is over.
-    pub async fn look_up(host: &str, port: u16, limit: Limit) -> Result<LookedUp, Error> {
-        let (addresses, took) = resolve(&Endpoint::new(host, port), limit).await?;
+    pub async fn look_up(
+        host: &str,
+        port: u16,
+        limit: Limit,
+        held: impl Send + 'static,
+    ) -> Result<LookedUp, Error> {
+        let endpoint = Endpoint::new(host, port);
+        let (addresses, took) = resolve(&endpoint.host, port, &endpoint, limit, held).await?;
         Ok(LookedUp { addresses, took })
     }
 
+    /// Returns the way to a host.
+    #[must_use]
+    pub fn route(&self, tls: bool, host: &str, port: u16) -> Route {
+        self.0.routes().to(tls, host, port)
+    }
+
+    /// Opens a connection through the proxy that the way to a host leads through; it looks the name up.
+    ///
+    /// # Errors
+    /// As for a request, up to the connection.
+    pub async fn open_by_proxy(
+        &self,
+        host: &str,
+        port: u16,
+        tls: bool,
+        limit: Limit,
+    ) -> Result<Connection, Error> {
+        let endpoint = Endpoint::new(host, port);
+        let stream = self.0.open_by_proxy(endpoint, tls, limit).await?;
+        Ok(Connection(stream))
+    }
+
     /// Connects to one of the addresses and to no other, and speaks TLS with the host if it is to.
+    /// The addresses may be those of the host that stands for it.
     ///
     /// # Errors
     /// As for a request, up to the connection.
@@ -55,7 +87,8 @@ impl Dialer {
         tls: bool,
         limit: Limit,
     ) -> Result<Connection, Error> {
-        let endpoint = Endpoint::new(host, port);
+        let route = self.route(tls, host, port);
+        let endpoint = Endpoint::new(host, port).by(route.shown());
         let opened = dial_at(endpoint, &at.addresses, at.took, limit).await?;
         self.0.speak(opened, tls, limit).await.map(Connection)
     }
@@ -65,6 +98,15 @@ impl Dialer {
 pub struct Connection(Stream);
 
 impl Connection {
+    /// Returns what requests over it need besides, if a proxy reads them: their whole URL, and this.
+    #[must_use]
+    pub fn forwarding(&self) -> Option<Forwarding> {
+        self.0.facts.forwarder.as_ref()?;
+        Some(Forwarding {
+            login: self.0.facts.proxy_login.clone(),
+        })
+    }
+
     /// Returns how it came about, for the one on whose behalf it was opened.
     #[must_use]
     pub fn opened(&self) -> Opened {
@@ -77,8 +119,17 @@ impl Connection {
                 .tls
                 .as_ref()
                 .map(|(took, info)| Secured::new(*took, info)),
+            route: facts.endpoint.route.clone(),
+            forwarder: facts.forwarder.clone(),
         }
     }
+}
+
+/// What requests need over a connection that a proxy reads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forwarding {
+    /// The value of `Proxy-Authorization`.
+    pub login: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Connection {

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+pub use super::stream::Forwarder;
 use super::tls::TlsInfo;
 
 /// The longest [`Ask`], in bytes with its line feed: a host name and a token are far shorter.
@@ -102,6 +103,12 @@ pub struct Opened {
     pub tcp_us: u64,
     /// What came of TLS, if it was wanted.
     pub tls: Option<Secured>,
+    /// What stands between, in words.
+    #[serde(default)]
+    pub route: Option<String>,
+    /// The proxy that requests are handed to one by one, if they are.
+    #[serde(default)]
+    pub forwarder: Option<Forwarder>,
 }
 
 /// A TLS handshake: how long it took, and [`TlsInfo`].
@@ -296,7 +303,7 @@ pub fn microseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Endpoint, Phase};
+    use crate::net::{Endpoint, Phase, ProxyFault};
 
     #[test]
     fn frames_come_back_as_they_were() {
@@ -317,6 +324,7 @@ mod tests {
             host: "registry.example".to_owned(),
             port: 443,
             address: Some(([192, 0, 2, 1], 443).into()),
+            route: Some("connect-to private.example:443".to_owned()),
         });
         for error in [
             Error::Timeout {
@@ -331,6 +339,11 @@ mod tests {
             Error::NotGranted {
                 host: "a".to_owned(),
                 port: 1,
+            },
+            Error::Proxy {
+                endpoint: endpoint.clone(),
+                proxy: "http://p:3128 (HTTPS_PROXY)".to_owned(),
+                fault: ProxyFault::Unreachable(Box::new(Error::Refused { endpoint })),
             },
         ] {
             let line = serde_json::to_string(&Answer::Failed(error.clone())).unwrap();

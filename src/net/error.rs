@@ -1,10 +1,12 @@
 //! What can go wrong between a URL and the last byte of its body, as facts.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use super::endpoint::Endpoint;
+use super::identity::IdentityFault;
+use super::proxy::ProxyFault;
 
 /// A failed request, connection or body, with the facts that explain it.
 ///
@@ -83,6 +85,17 @@ pub enum Error {
         issuer: Option<String>,
     },
 
+    /// The peer does not take the client certificate, or wants one and got none.
+    #[error("{endpoint} {}: {detail}", did_not_take(.presented))]
+    ClientCertificate {
+        /// Who.
+        endpoint: Box<Endpoint>,
+        /// The certificate that it was shown, by its name.
+        presented: Option<String>,
+        /// The alert of TLS.
+        detail: String,
+    },
+
     /// The peer closed or reset the connection before the answer's head was complete.
     #[error("{endpoint} closed the connection {}: {detail}", .phase.during())]
     Closed {
@@ -119,6 +132,15 @@ pub enum Error {
         name: String,
         /// What is wrong with it.
         detail: String,
+    },
+
+    /// A client certificate or its key can't be used.
+    #[error("can't use the client certificate in {name}: {fault}")]
+    InvalidIdentity {
+        /// The name of the file that is to blame.
+        name: String,
+        /// What is wrong with it.
+        fault: IdentityFault,
     },
 
     /// The URL, method or header can't be sent.
@@ -186,6 +208,17 @@ pub enum Error {
         detail: String,
     },
 
+    /// A proxy stands between, and did not do its part.
+    #[error("the proxy {proxy} {fault}; it was to reach {endpoint}")]
+    Proxy {
+        /// Whom it was to reach.
+        endpoint: Box<Endpoint>,
+        /// The proxy and where it is written down.
+        proxy: String,
+        /// What it did instead.
+        fault: ProxyFault,
+    },
+
     /// Nothing listens there.
     #[error("{endpoint} refused the connection")]
     Refused {
@@ -239,6 +272,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Timeout { .. } => true,
             Self::NameNotFound { temporary, .. } => *temporary,
+            Self::Proxy { fault, .. } => fault.is_retryable(),
             _ => false,
         }
     }
@@ -248,16 +282,19 @@ impl Error {
     pub fn phase(&self) -> Option<Phase> {
         Some(match self {
             Self::InvalidAuthority { .. }
+            | Self::InvalidIdentity { .. }
             | Self::InvalidRequest { .. }
             | Self::NotGranted { .. } => return None,
             Self::NameNotFound { .. } | Self::NotPublic { .. } => Phase::Resolve,
-            Self::Connect { .. } | Self::NotPermitted { .. } | Self::Refused { .. } => {
-                Phase::Connect
-            }
+            Self::Connect { .. }
+            | Self::NotPermitted { .. }
+            | Self::Proxy { .. }
+            | Self::Refused { .. } => Phase::Connect,
             Self::CertificateExpired { .. }
             | Self::CertificateName { .. }
             | Self::CertificateNotYetValid { .. }
             | Self::CertificateUnknownIssuer { .. }
+            | Self::ClientCertificate { .. }
             | Self::NotTls { .. }
             | Self::ServerSpeaksHttp { .. }
             | Self::Tls { .. } => Phase::Tls,
@@ -277,6 +314,7 @@ impl Error {
             | Self::CertificateName { endpoint, .. }
             | Self::CertificateNotYetValid { endpoint, .. }
             | Self::CertificateUnknownIssuer { endpoint, .. }
+            | Self::ClientCertificate { endpoint, .. }
             | Self::Closed { endpoint, .. }
             | Self::Connect { endpoint, .. }
             | Self::NotPermitted { endpoint, .. }
@@ -284,6 +322,7 @@ impl Error {
             | Self::NotRelayed { endpoint, .. }
             | Self::NotTls { endpoint, .. }
             | Self::Protocol { endpoint, .. }
+            | Self::Proxy { endpoint, .. }
             | Self::Refused { endpoint }
             | Self::ServerSpeaksHttp { endpoint }
             | Self::ServerSpeaksTls { endpoint }
@@ -291,54 +330,10 @@ impl Error {
             | Self::Tls { endpoint, .. } => Some(endpoint),
             Self::BodyTooLarge { .. }
             | Self::InvalidAuthority { .. }
+            | Self::InvalidIdentity { .. }
             | Self::InvalidRequest { .. }
             | Self::NameNotFound { .. }
             | Self::NotGranted { .. } => None,
-        }
-    }
-}
-
-/// A host and port, and the address behind them once known.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Endpoint {
-    /// The name or literal address as it stands in the URL, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The socket address that was used or tried.
-    pub address: Option<SocketAddr>,
-}
-
-impl Endpoint {
-    pub(super) fn new(host: &str, port: u16) -> Box<Self> {
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        Box::new(Self {
-            host,
-            port,
-            address: None,
-        })
-    }
-
-    pub(super) fn at(mut self: Box<Self>, address: Option<SocketAddr>) -> Box<Self> {
-        self.address = address;
-        self
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)?;
-        } else {
-            write!(f, "{}:{}", self.host, self.port)?;
-        }
-        match self.address {
-            // A literal address says it all by itself.
-            Some(address) if address.ip().to_string() != self.host => write!(f, " ({address})"),
-            _ => Ok(()),
         }
     }
 }
@@ -384,6 +379,13 @@ impl Phase {
             Self::FirstByte => "before the first byte of the answer",
             Self::Body => "between two parts of the body",
         }
+    }
+}
+
+fn did_not_take(presented: &Option<String>) -> String {
+    match presented {
+        Some(name) => format!("does not take the client certificate in {name}"),
+        None => "wants a client certificate".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests and answers, and the reading of hyper's errors.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use http_body_util::Full;
 use hyper_util::client::legacy;
-use url::Url;
+use url::{Position, Url};
 
 use super::body::Body;
 use super::error::{Endpoint, Error, Phase};
+use super::outgoing::{Outgoing, Upload};
+use super::placing::Sink;
+use super::proxy;
 use super::redact::{redact, redact_path};
-use super::stream::Facts;
-use super::tls::TlsInfo;
+use super::stream::{Facts, Forwarder};
+use super::tls::{TlsInfo, refusal};
 
 /// A request to send.
 #[derive(Clone)]
@@ -30,10 +32,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// A body that is too large for memory, in place of `body`.
+    pub upload: Option<Upload>,
     /// Limits that replace the client's for this request.
     pub timeouts: Timeouts,
     /// Whether the URL's path is a secret that may not be shown, as a web hook's is.
     pub secret_path: bool,
+    /// Where a launcher may write the body of the answer, read by [`Body::piece`](super::Body::piece).
+    pub sink: Option<Sink>,
     /// Hears that the request has a connection, and where that leads: from then on it waits for
     /// the peer.
     pub on_connection: Option<OnConnection>,
@@ -51,8 +57,10 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            upload: None,
             timeouts: Timeouts::default(),
             secret_path: false,
+            sink: None,
             on_connection: None,
         }
     }
@@ -90,7 +98,7 @@ impl Request {
         Endpoint::new(self.url.host_str().unwrap_or_default(), port)
     }
 
-    pub(super) fn into_http(self, shown: &str) -> Result<http::Request<Full<Bytes>>, Error> {
+    pub(super) fn into_http(self, shown: &str) -> Result<http::Request<Outgoing>, Error> {
         let invalid = |detail: String| Error::InvalidRequest {
             url: shown.to_owned(),
             detail,
@@ -106,16 +114,41 @@ impl Request {
         // Both succeed on every URL with a host, and these schemes have one.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        let uri: Uri = url
-            .as_str()
+        let uri: Uri = strict(&url)
             .parse()
             .map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
-        let mut request = http::Request::new(Full::new(self.body));
+        let body = match &self.upload {
+            None => Outgoing::bytes(self.body),
+            Some(upload) => upload
+                .open()
+                .map_err(|error| invalid(format!("its body can't be read: {error}")))?,
+        };
+        let mut request = http::Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers;
         Ok(request)
     }
+}
+
+/// Returns a URL with nothing in its path and query that RFC 3986 does not allow there. The URLs of browsers
+/// leave some of that as it is, and not all servers read it alike.
+fn strict(url: &Url) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte);
+    let mut text = url[..Position::BeforePath].to_owned();
+    let rest = &url[Position::BeforePath..];
+    for (at, byte) in rest.bytes().enumerate() {
+        let is_escape = || {
+            let digits = rest.as_bytes().get(at + 1..at + 3);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        if allowed(byte) || byte == b'%' && is_escape() {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 impl fmt::Debug for Request {
@@ -230,20 +263,61 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
         .map(|id| id.chars().take(LONGEST).collect())
 }
 
+/// What a request was, once it is gone.
+pub(super) struct Asked<'a> {
+    pub(super) endpoint: Box<Endpoint>,
+    /// The client certificate that the host is shown if it asks.
+    pub(super) identity: Option<String>,
+    pub(super) with_body: bool,
+    /// The redacted URL.
+    pub(super) url: &'a str,
+}
+
+/// Returns what an answer comes to that is a proxy's own, and not the host's.
+pub(super) fn proxy_error(
+    head: &http::response::Parts,
+    forwarder: Option<&Forwarder>,
+    endpoint: &Endpoint,
+) -> Option<Error> {
+    let Forwarder { name, login } = forwarder?;
+    let named = |name: &str| head.headers.contains_key(name);
+    let is_proxys = head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        // A host may answer any of these as well; only what says that it is the proxy's own is.
+        || matches!(head.status.as_u16(), 403 | 500..=504) && named("x-squid-error");
+    let headers = head.headers.iter();
+    let headers: Vec<_> = headers
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let fault = proxy::refusal(head.status.as_u16(), &headers, *login).filter(|_| is_proxys)?;
+    Some(Error::Proxy {
+        endpoint: Endpoint::new(&endpoint.host, endpoint.port),
+        proxy: name.clone(),
+        fault,
+    })
+}
+
 /// Reads what hyper's client says when no answer came.
-pub(super) fn send_error(
-    error: &legacy::Error,
-    facts: Option<&Facts>,
-    endpoint: Box<Endpoint>,
-    with_body: bool,
-    url: &str,
-) -> Error {
+pub(super) fn send_error(error: &legacy::Error, facts: Option<&Facts>, asked: Asked<'_>) -> Error {
+    let Asked {
+        endpoint,
+        identity,
+        with_body,
+        url,
+    } = asked;
     if let Some(ours) = find::<Error>(error) {
         return ours.clone();
     }
     let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
     if facts.is_some_and(Facts::is_tls_server) {
         return Error::ServerSpeaksTls { endpoint };
+    }
+    let alert = find::<rustls::Error>(error);
+    if let Some(detail) = alert.and_then(|alert| refusal(alert, identity.is_some())) {
+        return Error::ClientCertificate {
+            endpoint,
+            presented: identity,
+            detail,
+        };
     }
     let detail = deepest(error);
     match find::<hyper::Error>(error) {
@@ -294,4 +368,30 @@ fn causes<'a>(
         next = error.source();
         Some(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_a_uri_of_rfc_3986() {
+        for (written, sent) in [
+            ("http://a.example", "http://a.example/"),
+            (
+                "http://[::1]:80/a%2Fb/~?c=d;e,f&g=%20",
+                "http://[::1]/a%2Fb/~?c=d;e,f&g=%20",
+            ),
+            (
+                "http://a.example/|^x?f[a]={b}|`\\",
+                "http://a.example/%7C%5Ex?f%5Ba%5D=%7Bb%7D%7C%60%5C",
+            ),
+            (
+                "http://a.example/100%?%zz%4",
+                "http://a.example/100%25?%25zz%254",
+            ),
+        ] {
+            assert_eq!(strict(&written.parse().unwrap()), sent, "{written}");
+        }
+    }
 }

@@ -13,29 +13,35 @@ mod dial;
 #[cfg_attr(not(target_family = "wasm"), path = "dns_native.rs")]
 mod dns;
 pub mod egress;
+mod endpoint;
 mod error;
 mod grants;
+mod identity;
 mod log;
 mod message;
+mod outgoing;
+pub mod placing;
+mod proxied;
+pub mod proxy;
 mod redact;
 mod relayed;
 #[cfg_attr(target_family = "wasm", path = "roots_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "roots_native.rs")]
 mod roots;
+mod route;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -44,12 +50,20 @@ use tokio::time::{Instant, sleep};
 pub use self::body::Body;
 pub use self::connector::Limit;
 use self::connector::{CONNECT_TIMEOUT, Connector};
-pub use self::dial::{Connection, Dialer, LookedUp};
+pub use self::dial::{Connection, Dialer, Forwarding, LookedUp};
 pub use self::error::{Endpoint, Error, Phase};
 pub use self::grants::{Grant, Grants, InvalidGrant};
+pub use self::identity::{Identity, IdentityFault, IdentityFiles};
 pub use self::log::{HostTotals, Record, RequestLog, Totals};
+use self::message::Asked;
 pub use self::message::{OnConnection, Request, Response, Timeouts, Timing};
+use self::outgoing::Outgoing;
+pub use self::outgoing::{Pieces, Upload};
+pub use self::placing::{Piece, Sink};
+use self::placing::{Placed, Records, SINK};
+pub use self::proxy::{Bypass, InvalidProxy, Proxies, Proxy, ProxyFault};
 pub use self::redact::{redact, redact_path};
+pub use self::route::{Peer, Route, Routes};
 use self::stream::Facts;
 use self::tls::Tls;
 pub use self::tls::TlsInfo;
@@ -60,7 +74,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
     connector: Connector,
     log: RequestLog,
     user_agent: HeaderValue,
@@ -75,8 +89,14 @@ impl Client {
     /// # Errors
     /// A certificate authority that can't be used.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let tls = Tls::new(&config.ca, config.system_roots)?;
-        let connector = Connector::new(config.grants, tls, config.connect_timeout, config.egress);
+        let tls = Tls::new(&config.ca, config.system_roots, config.identities)?;
+        let connector = Connector::new(
+            config.grants,
+            tls,
+            config.routes,
+            config.connect_timeout,
+            config.egress,
+        );
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -144,13 +164,36 @@ impl Client {
         let first_byte_timeout = timeouts.first_byte.unwrap_or(self.0.first_byte_timeout);
         let idle_timeout = timeouts.idle.unwrap_or(self.0.idle_timeout);
         let endpoint = request.endpoint();
-        let with_body = !request.body.is_empty();
+        let with_body = !request.body.is_empty() || request.upload.is_some();
         let on_connection = request.on_connection.take();
+        // Nobody but a launcher knows what to do with it.
+        let sink = request.sink.take();
+        let sink = sink.filter(|_| self.0.connector.has_egress());
         let mut request = request.into_http(&url)?;
         request
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.0.user_agent.clone());
+        if let Some(login) = self.0.connector.proxy_login(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, login);
+        }
+        let secure = request.uri().scheme_str() == Some("https");
+        let identity = secure
+            .then(|| {
+                self.0
+                    .connector
+                    .tls()
+                    .identity(&endpoint.host, endpoint.port)
+            })
+            .flatten()
+            .map(|identity| identity.name().to_owned());
+
+        let named = sink
+            .as_ref()
+            .map(|sink| HeaderValue::from_str(&sink.value()));
+        if let Some(Ok(value)) = named {
+            request.headers_mut().insert(SINK, value);
+        }
 
         let mut connection = capture_connection(&mut request);
         let mut answer = pin!(CONNECT_TIMEOUT.scope(connect_timeout, self.0.http.request(request)));
@@ -185,16 +228,27 @@ impl Client {
         let first_byte = sent.elapsed();
         let answer = answer.map_err(|error| {
             let facts = facts_of(error.connect_info());
-            message::send_error(&error, facts.as_deref(), endpoint.clone(), with_body, &url)
+            let asked = Asked {
+                endpoint: endpoint.clone(),
+                identity,
+                with_body,
+                url: &url,
+            };
+            message::send_error(&error, facts.as_deref(), asked)
         })?;
         let (head, incoming) = answer.into_parts();
         let facts = head.extensions.get::<Arc<Facts>>();
         let endpoint = facts.map_or(endpoint, |facts| facts.endpoint.clone());
+        let forwarder = facts.and_then(|facts| facts.forwarder.as_ref());
+        if let Some(error) = message::proxy_error(&head, forwarder, &endpoint) {
+            return Err(error);
+        }
         if head.status == StatusCode::BAD_REQUEST
             && facts.is_some_and(|facts| facts.is_tls_server())
         {
             return Err(Error::ServerSpeaksTls { endpoint });
         }
+        let placed = sink.and_then(|sink| Placed::length_of(&head.headers, &sink));
         let timing = Timing::new(facts.map(Arc::as_ref), first_byte);
         let remote = endpoint.address;
         entry.update(|record| {
@@ -209,7 +263,8 @@ impl Client {
                 .and_then(|facts| facts.tls.as_ref())
                 .map(|(_, info)| info.clone()),
             headers: head.headers,
-            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout),
+            body: Body::new(incoming, url, endpoint, entry.clone(), idle_timeout)
+                .placed(placed.map(Records::new)),
             timing,
             remote,
         })
@@ -234,8 +289,12 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Where the client may go.
     pub grants: Grants,
+    /// By which ways it goes there.
+    pub routes: Routes,
+    /// The client certificates, by whom they are shown to.
+    pub identities: BTreeMap<Peer, Identity>,
     /// Who makes the connections, if the client may make none itself: a component's launcher, which
-    /// then also decides whom to trust.
+    /// then also decides whom to trust, by which way to go and who to be.
     pub egress: Option<egress::Way>,
 }
 
@@ -249,6 +308,8 @@ impl Default for Config {
             first_byte_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             grants: Grants::unrestricted(),
+            routes: Routes::default(),
+            identities: BTreeMap::new(),
             egress: None,
         }
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -30,7 +32,22 @@ pub(super) struct Facts {
     pub(super) tcp: Duration,
     pub(super) tls: Option<(Duration, TlsInfo)>,
     pub(super) first_bytes: FirstBytes,
+    /// The proxy that requests are handed to one by one, if they are.
+    pub(super) forwarder: Option<Forwarder>,
+    /// Whether requests name their whole URL: whoever is at the other end needs it.
+    pub(super) absolute: bool,
+    /// What the forwarder is sent with each request.
+    pub(super) proxy_login: Option<HeaderValue>,
     used: AtomicBool,
+}
+
+/// A proxy that requests are handed to.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Forwarder {
+    /// The proxy and where it is written down.
+    pub name: String,
+    /// Whether it is sent a login.
+    pub login: bool,
 }
 
 impl Facts {
@@ -47,8 +64,17 @@ impl Facts {
             tcp,
             tls,
             first_bytes,
+            forwarder: None,
+            absolute: false,
+            proxy_login: None,
             used: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn forwarded(mut self, forwarder: Option<Forwarder>, absolute: bool) -> Self {
+        self.forwarder = forwarder;
+        self.absolute = absolute;
+        self
     }
 
     /// Says whether plain HTTP was spoken to a TLS server.
@@ -124,7 +150,9 @@ pub(super) enum Transport {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new().extra(Arc::clone(&self.facts))
+        Connected::new()
+            .proxy(self.facts.absolute)
+            .extra(Arc::clone(&self.facts))
     }
 }
 
@@ -192,17 +220,25 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A TCP stream that keeps the first bytes it reads.
+/// What bytes to a host travel over, and the first of them that were read.
 pub(super) struct Tcp {
-    stream: TcpStream,
+    carrier: Carrier,
     first_bytes: FirstBytes,
     begun: bool,
 }
 
+/// What carries a connection.
+pub(super) enum Carrier {
+    /// A connection of its own.
+    Tcp(TcpStream),
+    /// TLS with a proxy.
+    Tls(Box<TlsStream<Tcp>>),
+}
+
 impl Tcp {
-    pub(super) fn new(stream: TcpStream, first_bytes: FirstBytes) -> Self {
+    pub(super) fn new(carrier: Carrier, first_bytes: FirstBytes) -> Self {
         Self {
-            stream,
+            carrier,
             first_bytes,
             begun: false,
         }
@@ -216,7 +252,7 @@ impl AsyncRead for Tcp {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.carrier).poll_read(context, buffer))?;
         if !self.begun {
             self.begun = true;
             if let Some(read) = buffer.filled().get(before..) {
@@ -227,13 +263,26 @@ impl AsyncRead for Tcp {
     }
 }
 
+impl AsyncRead for Carrier {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Self::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        }
+    }
+}
+
 impl AsyncWrite for Tcp {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.carrier).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -241,18 +290,63 @@ impl AsyncWrite for Tcp {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        Pin::new(&mut self.carrier).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.carrier.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.carrier).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.carrier).poll_shutdown(context)
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(context),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The client against servers on loopback that do well, badly, slowly, or something else.
 
+mod ways;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;

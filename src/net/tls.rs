@@ -1,5 +1,6 @@
 //! TLS by rustls and ring: whom to trust, the handshake, and what the peer's certificate says.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, ProtocolVersion,
-    RootCertStore, SignatureScheme, SupportedCipherSuite,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError,
+    ProtocolVersion, RootCertStore, SignatureScheme, SupportedCipherSuite,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -22,7 +23,9 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use super::Authority;
 use super::error::{Endpoint, Error};
+use super::identity::Identity;
 use super::roots;
+use super::route::Peer;
 use super::stream::{FirstBytes, Tcp};
 
 /// The TLS side of the connector; the trust store is complete at the first handshake, so that a
@@ -30,22 +33,39 @@ use super::stream::{FirstBytes, Tcp};
 pub(super) struct Tls {
     roots: RootCertStore,
     system_roots: bool,
-    connector: OnceCell<TlsConnector>,
+    identities: BTreeMap<Peer, Identity>,
+    usual: OnceCell<TlsConnector>,
+    /// For the hosts that are shown a client certificate.
+    special: BTreeMap<Peer, OnceCell<TlsConnector>>,
 }
 
 impl Tls {
-    pub(super) fn new(authorities: &[Authority], system_roots: bool) -> Result<Self, Error> {
+    pub(super) fn new(
+        authorities: &[Authority],
+        system_roots: bool,
+        identities: BTreeMap<Peer, Identity>,
+    ) -> Result<Self, Error> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
         for authority in authorities {
             add(&mut roots, authority)?;
         }
+        let special = identities
+            .keys()
+            .map(|peer| (peer.clone(), OnceCell::new()));
         Ok(Self {
             roots,
             system_roots,
-            connector: OnceCell::new(),
+            special: special.collect(),
+            identities,
+            usual: OnceCell::new(),
         })
+    }
+
+    /// Returns the client certificate that a host is shown.
+    pub(super) fn identity(&self, host: &str, port: u16) -> Option<&Identity> {
+        self.identities.get(&Peer::new(host, port))
     }
 
     pub(super) async fn handshake(
@@ -54,30 +74,36 @@ impl Tls {
         endpoint: &Endpoint,
         first_bytes: &FirstBytes,
     ) -> Result<(TlsStream<Tcp>, TlsInfo), Error> {
-        let connector = self.connector.get_or_try_init(|| self.build()).await?;
+        let peer = Peer::new(&endpoint.host, endpoint.port);
+        let identity = self.identities.get(&peer);
+        let connector = self.special.get(&peer).unwrap_or(&self.usual);
+        let connector = connector
+            .get_or_try_init(|| self.build(identity.cloned()))
+            .await?;
         let name = ServerName::try_from(endpoint.host.trim_end_matches('.').to_owned())
             .map_err(|error| tls_error(endpoint, error.to_string()))?;
         let stream = connector
             .connect(name, tcp)
             .await
-            .map_err(|error| classify(&error, endpoint, first_bytes))?;
+            .map_err(|error| classify(&error, endpoint, first_bytes, identity))?;
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let info = TlsInfo::new(session.protocol_version(), leaf);
         Ok((stream, info))
     }
 
-    async fn build(&self) -> Result<TlsConnector, Error> {
+    async fn build(&self, identity: Option<Identity>) -> Result<TlsConnector, Error> {
         let mut roots = self.roots.clone();
         if self.system_roots {
             roots.add_parsable_certificates(roots::system().await);
         }
         // Passed explicitly: a process-wide default would let a dependency decide.
         let provider = Arc::new(provider());
-        let config = config(provider, roots).map_err(|detail| Error::InvalidAuthority {
-            name: "the built-in roots".to_owned(),
-            detail,
-        })?;
+        let config =
+            config(provider, roots, identity).map_err(|detail| Error::InvalidAuthority {
+                name: "the built-in roots".to_owned(),
+                detail,
+            })?;
         Ok(TlsConnector::from(Arc::new(config)))
     }
 }
@@ -182,17 +208,24 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-fn config(provider: Arc<CryptoProvider>, roots: RootCertStore) -> Result<ClientConfig, String> {
+fn config(
+    provider: Arc<CryptoProvider>,
+    roots: RootCertStore,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, String> {
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()
             .map_err(|error| error.to_string())?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier)));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity)),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -259,13 +292,25 @@ impl fmt::Display for UnknownIssuer {
 
 impl std::error::Error for UnknownIssuer {}
 
-fn classify(error: &std::io::Error, endpoint: &Endpoint, first_bytes: &FirstBytes) -> Error {
+fn classify(
+    error: &std::io::Error,
+    endpoint: &Endpoint,
+    first_bytes: &FirstBytes,
+    identity: Option<&Identity>,
+) -> Error {
     let endpoint = Box::new(endpoint.clone());
     let tls = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         Some(rustls::Error::InvalidCertificate(reason)) => certificate_error(reason, endpoint),
+        Some(error) if let Some(detail) = refusal(error, identity.is_some()) => {
+            Error::ClientCertificate {
+                endpoint,
+                presented: identity.map(|identity| identity.name().to_owned()),
+                detail,
+            }
+        }
         // Whatever rustls makes of them, bytes that begin no TLS record decide.
         _ if first_bytes.are_http() => Error::ServerSpeaksHttp { endpoint },
         _ if !first_bytes.bytes().is_empty() && !first_bytes.are_tls() => Error::NotTls {
@@ -279,6 +324,26 @@ fn classify(error: &std::io::Error, endpoint: &Endpoint, first_bytes: &FirstByte
             detail: error.to_string(),
         },
     }
+}
+
+/// Returns the alert by which a server says that it does not take the client's certificate, or
+/// misses one; in TLS 1.3 it comes after the handshake.
+pub(super) fn refusal(error: &rustls::Error, presented: bool) -> Option<String> {
+    let rustls::Error::AlertReceived(alert) = error else {
+        return None;
+    };
+    let is_about_it = match alert {
+        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => true,
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => presented,
+        _ => false,
+    };
+    is_about_it.then(|| format!("it says {alert:?}"))
 }
 
 fn certificate_error(reason: &CertificateError, endpoint: Box<Endpoint>) -> Error {

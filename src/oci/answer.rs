@@ -28,7 +28,7 @@ pub(super) struct Answer {
     /// Whether that is another origin than the one that was asked first.
     pub(super) elsewhere: bool,
     /// Held until the body was read or is dropped.
-    pub(super) _slot: Option<Slot>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl Answer {
@@ -50,12 +50,20 @@ impl Answer {
     /// Returns the next part of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let part = self.response.body.chunk().await;
-        part.map_err(|source| {
-            let host = self.host.clone();
-            Error::from(ErrorKind::Unreachable { host, source })
-                .about(&self.what)
-                .at_offset(self.response.body.received())
-        })
+        part.map_err(|source| self.broken(source))
+    }
+
+    /// Returns the next part of the body, which the launcher may have written into the sink of the call.
+    pub(super) async fn piece(&mut self) -> Result<Option<net::Piece>, Error> {
+        let piece = self.response.body.piece().await;
+        piece.map_err(|source| self.broken(source))
+    }
+
+    fn broken(&self, source: net::Error) -> Error {
+        let host = self.host.clone();
+        Error::from(ErrorKind::Unreachable { host, source })
+            .about(&self.what)
+            .at_offset(self.response.body.received())
     }
 
     /// Returns the whole body; each part of it is a beat.

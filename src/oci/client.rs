@@ -12,11 +12,12 @@ use super::config::Config;
 use super::credentials::Need;
 use super::digest::Hasher;
 use super::error::{Error, ErrorKind, Login};
-use super::hosts::{Listed, Named};
+use super::hosts::{Listed, Named, Place};
 use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, ManifestError};
+use super::mirror::{Sources, Target, Wanted};
 use super::part::{check_length, refuse_encoding};
 use super::reference::is_tag;
-use super::transport::{Attempts, Call, Transport};
+use super::transport::{AtMirror, Attempts, Call, Transport};
 use super::{Digest, Quota, Repository};
 use crate::net;
 
@@ -141,8 +142,38 @@ impl Client {
         repository: &Repository,
         selector: &Selector,
     ) -> Result<Manifest, Error> {
-        let call = self.manifest_call(Method::GET, repository, selector)?;
-        let (headers, bytes, host) = match self.transport.read(&call, LARGEST_MANIFEST).await {
+        match self.sources(&repository.registry) {
+            Some(sources) => Box::pin(self.manifest_of_any(&sources, repository, selector)).await,
+            None => Box::pin(self.origin_manifest(repository, selector)).await,
+        }
+    }
+
+    /// Fetches a manifest from the registry itself.
+    pub(super) async fn origin_manifest(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Manifest, Error> {
+        let target = Target::origin(&self.transport);
+        let mut attempts = Attempts::default();
+        loop {
+            match self.manifest_from(&target, repository, selector).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => self.transport.pause(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    /// Asks once for a manifest, and hashes it.
+    pub(super) async fn manifest_from(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        selector: &Selector,
+    ) -> Result<Manifest, Error> {
+        let call = self.manifest_call(target, Method::GET, repository, selector)?;
+        let read = Box::pin(target.transport.read_once(&call, LARGEST_MANIFEST)).await;
+        let (headers, bytes, host) = match read {
             Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
                 return Err(ErrorKind::TooLarge {
                     what: format!("manifest {selector} of {repository}"),
@@ -187,7 +218,7 @@ impl Client {
         absent_as_none(self.manifest(repository, selector).await)
     }
 
-    /// Asks for a manifest without its content. Docker Hub does not count such requests.
+    /// Asks the registry itself for a manifest without its content. Docker Hub does not count such requests.
     ///
     /// # Errors
     ///
@@ -197,7 +228,8 @@ impl Client {
         repository: &Repository,
         selector: &Selector,
     ) -> Result<Option<Head>, Error> {
-        let call = self.manifest_call(Method::HEAD, repository, selector)?;
+        let target = Target::origin(&self.transport);
+        let call = self.manifest_call(&target, Method::HEAD, repository, selector)?;
         let Some(answer) = absent_as_none(self.transport.send(&call).await)? else {
             return Ok(None);
         };
@@ -219,13 +251,46 @@ impl Client {
     ///
     /// The blob is foreign, the registry does not have it, or announces another size.
     pub async fn blob(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
+        match self.sources(&repository.registry) {
+            None => Box::pin(self.origin_blob(repository, blob)).await,
+            Some(sources) => {
+                blob.refuse_foreign()?;
+                let one =
+                    |target: Target| async move { self.blob_from(&target, repository, blob).await };
+                self.insist_on_blob(&sources, repository, blob, one).await
+            }
+        }
+    }
+
+    /// Begins to fetch a blob from the registry itself.
+    pub(super) async fn origin_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Blob, Error> {
+        let target = Target::origin(&self.transport);
         let mut attempts = Attempts::default();
         loop {
-            match self.blob_once(repository, blob).await {
+            match self.blob_from(&target, repository, blob).await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => self.transport.pause(&mut attempts, error).await?,
             }
         }
+    }
+
+    async fn insist_on_blob<T, F>(
+        &self,
+        sources: &Sources,
+        repository: &Repository,
+        blob: &Descriptor,
+        one: impl Fn(Target) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let what = format!("blob {} of {}", blob.digest, repository.path);
+        let need = Wanted::Content(blob.digest);
+        self.insist(sources, repository, need, &what, one).await
     }
 
     /// Fetches a small blob whole.
@@ -246,17 +311,21 @@ impl Client {
             }
             .into());
         }
+        blob.refuse_foreign()?;
+        let one = |target: Target| async move {
+            let mut opened = self.blob_from(&target, repository, blob).await?;
+            let mut bytes = Vec::new();
+            while let Some(part) = opened.chunk().await? {
+                bytes.extend_from_slice(&part);
+            }
+            Ok(Bytes::from(bytes))
+        };
+        if let Some(sources) = self.sources(&repository.registry) {
+            return self.insist_on_blob(&sources, repository, blob, one).await;
+        }
         let mut attempts = Attempts::default();
         loop {
-            let read = async {
-                let mut opened = self.blob_once(repository, blob).await?;
-                let mut bytes = Vec::new();
-                while let Some(part) = opened.chunk().await? {
-                    bytes.extend_from_slice(&part);
-                }
-                Ok(Bytes::from(bytes))
-            };
-            match read.await {
+            match one(Target::origin(&self.transport)).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => self.transport.pause(&mut attempts, error).await?,
             }
@@ -264,16 +333,15 @@ impl Client {
     }
 
     /// Sends the request for a blob once.
-    async fn blob_once(&self, repository: &Repository, blob: &Descriptor) -> Result<Blob, Error> {
-        blob.refuse_foreign()?;
-        let call = self.call(
-            Method::GET,
-            repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
-        let answer = self.transport.attempt(&call).await?;
+    pub(super) async fn blob_from(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Blob, Error> {
+        let call = self.blob_call(target, repository, blob)?;
+        let mut answer = Box::pin(target.transport.attempt(&call)).await?;
+        target.mind_silence(&mut answer);
         refuse_encoding(&answer)?;
         check_length(&answer, blob)?;
         Ok(Blob {
@@ -285,8 +353,26 @@ impl Client {
         })
     }
 
+    pub(super) fn blob_call(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Call, Error> {
+        blob.refuse_foreign()?;
+        self.call(
+            target,
+            Method::GET,
+            repository,
+            &format!("blobs/{}", blob.digest),
+            None,
+            format!("blob {} of {}", blob.digest, repository.path),
+        )
+    }
+
     fn manifest_call(
         &self,
+        target: &Target,
         method: Method,
         repository: &Repository,
         selector: &Selector,
@@ -305,6 +391,7 @@ impl Client {
         };
         let accept = HeaderValue::from_str(&ACCEPTED.join(", ")).ok();
         self.call(
+            target,
             method,
             repository,
             &format!("manifests/{selector}"),
@@ -315,15 +402,36 @@ impl Client {
 
     pub(super) fn call(
         &self,
+        target: &Target,
         method: Method,
         repository: &Repository,
         below: &str,
         accept: Option<HeaderValue>,
         what: String,
     ) -> Result<Call, Error> {
-        let mut url = self.transport.base(&repository.registry)?;
-        let path = format!("/v2/{}/{below}", repository.path);
-        url.set_path(&path);
+        let base = self.transport.base(&repository.registry)?;
+        let (registry, at_mirror, url, path) = match target.mirror() {
+            Some(mirror) => {
+                let (url, path) = mirror.url(repository, below);
+                let at_mirror = AtMirror {
+                    header: mirror.header(&base),
+                    shuns: Place::of(&base).filter(|_| target.is_all_there_is),
+                    on_connection: target.on_connection(),
+                };
+                let registry = mirror.login_of(&repository.registry);
+                (registry, Some(at_mirror), url, path)
+            }
+            None => {
+                let mut url = base;
+                let path = format!("/v2/{}/{below}", repository.path);
+                url.set_path(&path);
+                (repository.registry.clone(), None, url, path)
+            }
+        };
+        let inner = match target.mirror() {
+            Some(mirror) => mirror.path(&repository.path),
+            None => repository.path.clone(),
+        };
         // A repository that was not parsed may try to climb.
         if url.path() != path {
             return Err(ErrorKind::Malformed {
@@ -334,13 +442,16 @@ impl Client {
             .into());
         }
         Ok(Call {
-            registry: repository.registry.clone(),
+            registry,
             method,
             url,
             accept,
             range: None,
-            scope: format!("repository:{}:pull", repository.path),
+            payload: None,
+            sink: None,
+            scope: format!("repository:{inner}:pull"),
             what,
+            at_mirror,
         })
     }
 }

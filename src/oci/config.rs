@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::credentials::Credentials;
 use super::hosts::Hosts;
 use super::login::Login;
+use super::mirror::Mirrors;
 use super::quota::Quota;
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub struct Config {
     pub plain_http: BTreeMap<String, bool>,
     /// The hosts that registries may name, besides those of the table.
     pub hosts: Hosts,
+    /// Who else may be asked for what registries have.
+    pub mirrors: Mirrors,
     /// The wall clock, for dates in `Retry-After`.
     pub clock: Clock,
     /// How often and how patiently requests are repeated.
@@ -45,6 +48,7 @@ impl Config {
             credentials: Credentials::none(),
             plain_http: BTreeMap::new(),
             hosts: Hosts::default(),
+            mirrors: Mirrors::default(),
             clock,
             retry: RetryPolicy::default(),
             requests_per_host: REQUESTS_PER_HOST,

@@ -22,6 +22,12 @@ impl Digest {
         hasher.finish()
     }
 
+    /// Takes the 32 raw bytes of a digest that somebody else has made.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the 64 hex digits without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -26,6 +26,7 @@ struct Inner {
     retry_at: Option<Timestamp>,
     what: Option<String>,
     offset: Option<u64>,
+    mirror: Option<String>,
 }
 
 impl Error {
@@ -100,6 +101,17 @@ impl Error {
         self
     }
 
+    /// Says which mirror broke off, where others have the rest.
+    pub(super) fn of_mirror(mut self, name: &str) -> Self {
+        self.0.mirror = Some(name.to_owned());
+        self
+    }
+
+    /// Returns the mirror that broke off, if others have the rest.
+    pub(super) fn mirror(&self) -> Option<&str> {
+        self.0.mirror.as_deref()
+    }
+
     /// Returns whether the registry was asked and says that the thing does not exist.
     #[must_use]
     pub fn is_absence(&self) -> bool {
@@ -152,6 +164,7 @@ impl From<ErrorKind> for Error {
             retry_at: None,
             what: None,
             offset: None,
+            mirror: None,
         }))
     }
 }
@@ -240,6 +253,18 @@ pub enum ErrorKind {
         registry: String,
         /// The host that it named.
         service: Place,
+    },
+    /// Only the registry itself could say, and it may not be asked.
+    #[error(
+        "no mirror of {registry} gives {what}, and `fallback: deny` keeps {registry} itself from being asked"
+    )]
+    KeptFromOrigin {
+        /// The registry.
+        registry: String,
+        /// What was asked for, in words.
+        what: String,
+        /// What each mirror said that was asked.
+        tried: Vec<String>,
     },
     /// An answer breaks the protocol.
     #[error("{host} sent something that the distribution spec does not allow: {reason}")]

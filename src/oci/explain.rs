@@ -29,6 +29,9 @@ impl Explain for Error {
                 "if {service} is the token service of {registry}, add under `registries`: `{}`; else tell who runs {registry}",
                 hosts::line(registry, Role::Token, service)
             ),
+            ErrorKind::KeptFromOrigin { registry, .. } => format!(
+                "name a digest, let a mirror of {registry} say what tags stand for (`resolve: true`), or take `fallback: deny` away"
+            ),
             ErrorKind::Malformed { host, .. } => {
                 format!("check that {host} is a registry, and not a login page or another service")
             }
@@ -166,6 +169,13 @@ impl ErrorKind {
                 Fact::new("registry", registry),
                 Fact::new("token service", service),
             ],
+            ErrorKind::KeptFromOrigin {
+                registry, tried, ..
+            } => {
+                let mut facts = vec![Fact::new("registry", registry)];
+                facts.extend(tried.iter().map(|said| Fact::new("mirror", said)));
+                facts
+            }
             ErrorKind::Malformed { host, url, .. } => {
                 vec![Fact::new("host", host), Fact::new("url", url)]
             }

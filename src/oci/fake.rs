@@ -159,6 +159,10 @@ impl Reply {
         )
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -302,7 +306,10 @@ impl Store {
         match rest.split_once('/') {
             Some(("manifests", name)) => match self.manifests.get(name) {
                 Some((media_type, bytes)) => {
-                    Reply::new(200, bytes.clone()).header("content-type", media_type)
+                    let digest = Digest::of(bytes).to_string();
+                    Reply::new(200, bytes.clone())
+                        .header("content-type", media_type)
+                        .header("docker-content-digest", digest)
                 }
                 None => Reply::error(404, "MANIFEST_UNKNOWN"),
             },

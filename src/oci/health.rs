@@ -67,9 +67,12 @@ impl Client {
             method: Method::GET,
             url: self.transport.base(registry)?,
             accept: None,
+            payload: None,
             range: None,
+            sink: None,
             scope: String::new(),
             what: "the API".into(),
+            at_mirror: None,
         };
         let mut attempts = Attempts::default();
         let answer = loop {

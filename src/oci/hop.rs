@@ -1,6 +1,7 @@
 //! From one host to the next: a request, its redirects, and the silence before an answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderValue, Method};
@@ -11,9 +12,10 @@ use super::answer::Answer;
 use super::config::Notice;
 use super::error::{Error, ErrorKind, GaveUp};
 use super::hedge::{Lane, Pulse, hedged};
+use super::hosts::Place;
 use super::named::Errand;
 use super::quota::Quota;
-use super::traffic::{Closed, Slot};
+use super::traffic::{Closed, Late, Slot};
 use super::transport::{ERROR_BODY, Inner, Transport, host_of};
 use crate::net;
 
@@ -42,7 +44,7 @@ impl Transport {
                 what: errand.what.to_owned(),
                 redirected,
                 elsewhere,
-                _slot: slot,
+                slot,
             };
             self.learn(&answer);
             let may_follow = request.method == Method::GET || request.method == Method::HEAD;
@@ -57,6 +59,17 @@ impl Transport {
                     reason,
                 }
             })?;
+            if let Some(shunned) = errand.shuns
+                && Place::of(&target).as_ref() == Some(shunned)
+            {
+                return Err(ErrorKind::Redirect {
+                    host: answer.host.clone(),
+                    url: answer.url.clone(),
+                    to: net::redact(&target),
+                    reason: "`fallback: deny` keeps that from being asked".into(),
+                }
+                .into());
+            }
             answer.text(ERROR_BODY).await;
             redirected = true;
             if target.origin() != request.url.origin() {
@@ -87,16 +100,26 @@ impl Transport {
         } = &*self.inner;
         let limit = self.limit();
         let slot = if self.counted {
-            traffic.enter(host, limit).await.map(Some)
+            traffic.enter(host, limit, self.deadline).await.map(Some)
         } else {
-            traffic.pass(host, limit).await.map(|()| None)
+            let passed = traffic.pass(host, limit).await.map(|()| None);
+            passed.map_err(Late::Closed)
         };
-        let slot = slot.map_err(|closed| self.closed(closed).about(what))?;
+        let slot = slot.map_err(|late| match late {
+            Late::Busy(after) => self.busy(errand, &request.url, after).about(what),
+            Late::Closed(closed) => self.closed(closed).about(what),
+        })?;
         // Until there is a connection, the limit for connecting is the one that counts.
         let pulse = Pulse::default();
         let heard = pulse.clone();
+        let also = request.on_connection.clone();
         let first = net::Request {
-            on_connection: Some(Arc::new(move |peer| heard.connected(peer))),
+            on_connection: Some(Arc::new(move |peer| {
+                heard.connected(peer);
+                if let Some(also) = &also {
+                    also(peer);
+                }
+            })),
             ..request.clone()
         };
         let first = &first;
@@ -115,7 +138,7 @@ impl Transport {
             })
         };
         let safe = request.method == Method::GET || request.method == Method::HEAD;
-        let response = if safe {
+        let response = if safe && !errand.alone {
             let tell = |silence| self.silent(host, what, silence);
             hedged(config.retry.stall, &pulse, send, tell).await
         } else {
@@ -127,6 +150,9 @@ impl Transport {
 
     /// Returns the latest time that a request may begin at.
     fn limit(&self) -> Instant {
+        if self.hurried {
+            return Instant::now();
+        }
         let own = Instant::now() + self.inner.config.retry.budget;
         self.deadline.map_or(own, |deadline| deadline.min(own))
     }
@@ -151,6 +177,23 @@ impl Transport {
         Error::from(kind)
             .tried(0, Some(gave_up))
             .again_at(self.after(wait))
+    }
+
+    /// Makes the error of a host that other requests kept busy until nobody had use for an answer.
+    fn busy(&self, errand: Errand<'_>, url: &Url, after: Duration) -> Error {
+        let endpoint = Box::new(net::Endpoint {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port_or_known_default().unwrap_or_default(),
+            address: None,
+            route: None,
+        });
+        let source = net::Error::Timeout {
+            endpoint,
+            phase: net::Phase::Connect,
+            after,
+        };
+        self.unreachable(errand.registry, errand.role, url, source)
+            .tried(0, Some(GaveUp::Deadline))
     }
 
     fn learn(&self, answer: &Answer) {

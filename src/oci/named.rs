@@ -38,12 +38,18 @@ pub(super) struct Errand<'a> {
     pub(super) role: Role,
     /// What is asked for, in words.
     pub(super) what: &'a str,
+    /// Whether a silent host is not asked a second time beside the first.
+    pub(super) alone: bool,
+    /// A host that it may not be redirected to.
+    pub(super) shuns: Option<&'a Place>,
 }
 
 impl Transport {
     /// Remembers that a host answered, if it is not the registry's own.
     pub(super) fn meet(&self, registry: &str, role: Role, url: &Url) {
-        if let Some(place) = self.foreign(registry, url) {
+        if let Some(place) = self.foreign(registry, url)
+            && !self.mirrors().has(&host_of(url))
+        {
             self.met().add(registry, role, place);
         }
     }

@@ -4,18 +4,23 @@
 //! section 14). What it says is compared with what was asked; whether the bytes are right is for
 //! the digest to say, once all of them are there.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::Repository;
 use super::answer::Answer;
 use super::client::Client;
 use super::error::{Error, ErrorKind};
+use super::hedge::{Lane, Pulse, hedged};
 use super::manifest::Descriptor;
-use super::transport::Attempts;
-use super::{Digest, Repository};
+use super::mirror::Target;
+use super::traffic::Slot;
+use super::transport::{Attempts, Transport};
+use crate::net::{self, Piece};
 
 /// An answer to the question for a part of a blob.
 #[derive(Debug)]
@@ -27,42 +32,250 @@ pub(crate) enum Answered<B> {
 }
 
 /// Bytes that arrive; drop it to stop the transfer.
+///
+/// A body that stalls is asked for again from where it stands on a second connection, and the first
+/// of the two that goes on is the one that is read from then on.
 #[derive(Debug)]
 pub(crate) struct Part {
-    answer: Answer,
-    digest: Digest,
-    size: u64,
+    asker: Asker,
+    /// Gone while it is waited for, and for good once it has failed.
+    stream: Option<Stream>,
     covers: Range<u64>,
     /// The offset of the next byte.
     at: u64,
     whole: bool,
+    /// The first connection's, kept although a second one may have taken its place.
+    _slot: Option<Slot>,
 }
 
 /// Counts the attempts at one part.
 #[derive(Default)]
-pub(crate) struct PartAttempts(Attempts);
+pub(crate) struct PartAttempts {
+    attempts: Attempts,
+    /// How often a mirror broke off, and another server was there to go on.
+    passed_on: u32,
+}
 
 impl Client {
-    /// Asks once for a blob, or for a range of it.
+    /// Asks once for a blob, or for a range of it. The body of the answer may go into a sink.
     pub(crate) async fn part(
         &self,
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<net::Sink>,
     ) -> Result<Answered<Part>, Error> {
-        blob.refuse_foreign()?;
-        let mut call = self.call(
-            Method::GET,
+        match self.sources(&repository.registry) {
+            Some(sources) => {
+                blob.refuse_foreign()?;
+                // Several may be asked at once, and who sent a wrong byte is to be known.
+                Box::pin(self.part_from_any(&sources, repository, blob, range)).await
+            }
+            None => {
+                let target = Target::origin(&self.transport);
+                self.part_from(&target, repository, blob, range, sink).await
+            }
+        }
+    }
+
+    /// Asks one server once for a blob, or for a range of it.
+    pub(super) async fn part_from(
+        &self,
+        target: &Target,
+        repository: &Repository,
+        blob: &Descriptor,
+        range: Option<&Range<u64>>,
+        sink: Option<net::Sink>,
+    ) -> Result<Answered<Part>, Error> {
+        let asker = Asker {
+            ticket: sink.map(|sink| sink.ticket),
+            client: self.clone(),
+            target: target.clone(),
+            repository: repository.clone(),
+            blob: blob.clone(),
+        };
+        let Answered::Body(mut stream) = Box::pin(asker.ask(&target.transport, range)).await?
+        else {
+            return Ok(Answered::NoRanges);
+        };
+        Ok(Answered::Body(Part {
+            _slot: stream.answer.slot.take(),
+            at: stream.at,
+            covers: stream.at..stream.end,
+            whole: stream.whole,
+            stream: Some(stream),
+            asker,
+        }))
+    }
+
+    /// Waits before the next attempt, or gives the error back if there is none.
+    pub(crate) async fn pause(
+        &self,
+        attempts: &mut PartAttempts,
+        error: Error,
+    ) -> Result<(), Error> {
+        // Others have the rest: nothing is won by waiting.
+        if error.mirror().is_some() && attempts.passed_on < MOST_PASSED_ON {
+            attempts.passed_on += 1;
+            return Ok(());
+        }
+        self.transport.pause(&mut attempts.attempts, error).await
+    }
+}
+
+/// How often in a row a mirror may break off before there is a pause.
+const MOST_PASSED_ON: u32 = 4;
+
+impl Part {
+    /// Returns the offsets of the bytes that come.
+    pub(crate) fn covers(&self) -> &Range<u64> {
+        &self.covers
+    }
+
+    /// Returns whether it is the whole blob, although a part of it may have been asked for.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Returns the host that sends it.
+    pub(crate) fn host(&self) -> &str {
+        match &self.stream {
+            Some(stream) => &stream.answer.host,
+            None => &self.asker.repository.registry,
+        }
+    }
+
+    /// Returns the next bytes, or nothing when all that are covered have come. Nothing is hashed.
+    /// Whoever drops the future before its end has to drop the part too.
+    ///
+    /// # Errors
+    ///
+    /// The transfer broke off, or the whole is longer than the descriptor says. An error is final.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        let next = self.next().await;
+        next.map_err(|error| match self.asker.dispensable_mirror() {
+            Some(name) => {
+                let Asker { client, blob, .. } = &self.asker;
+                client.mirror_broke_off(&name, blob.digest, &error);
+                error.of_mirror(&name)
+            }
+            None => error,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Piece>, Error> {
+        // The end of the whole is waited for: only so more bytes than there should be are noticed.
+        if self.at == self.covers.end && !self.whole {
+            return Ok(None);
+        }
+        let Some(mut stream) = self.stream.take() else {
+            return Err(self
+                .asker
+                .wrong_size(&self.asker.repository.registry, self.at));
+        };
+        if self.at == self.covers.end {
+            // All is there; only for its end nobody is asked twice.
+            let end = stream.next(&self.asker, self.at).await?;
+            self.stream = Some(stream);
+            return Ok(end);
+        }
+        let (host, what) = (stream.answer.host.clone(), stream.answer.what.clone());
+        let pulse = Pulse::default();
+        pulse.connected(stream.answer.response.remote);
+        let first = Mutex::new(Some(stream));
+        let (first, this) = (&first, &*self);
+        let next = |lane| async move {
+            let taken = match lane {
+                Lane::First => first.lock().unwrap_or_else(PoisonError::into_inner).take(),
+                Lane::Second => None,
+            };
+            let mut stream = match taken {
+                Some(stream) => stream,
+                None => this.again().await?,
+            };
+            let piece = stream.next(&this.asker, this.at).await?;
+            Ok::<_, Error>((stream, piece))
+        };
+        let transport = &this.asker.target.transport;
+        let tell = |silence| transport.silent(&host, &what, silence);
+        let stall = transport.inner.config.retry.stall;
+        let (stream, piece) = hedged(stall, &pulse, next, tell).await?;
+        // A second answer may end earlier than what was promised first.
+        self.covers.end = self.covers.end.min(stream.end);
+        self.at += piece.as_ref().map_or(0, Piece::size);
+        self.stream = Some(stream);
+        Ok(piece)
+    }
+
+    /// Asks for what is still to come, on a connection that no slot is needed for: the first one keeps its
+    /// own meanwhile.
+    async fn again(&self) -> Result<Stream, Error> {
+        let transport = self.asker.target.transport.uncounted();
+        let rest = self.at..self.covers.end;
+        let range = Some(&rest).filter(|rest| rest.start > 0 || !self.whole);
+        match self.asker.ask(&transport, range).await? {
+            Answered::Body(stream) => Ok(stream),
+            Answered::NoRanges => match self.asker.ask(&transport, None).await? {
+                Answered::Body(stream) => Ok(stream),
+                Answered::NoRanges => Err(self.asker.wrong_size(self.host(), self.at)),
+            },
+        }
+    }
+}
+
+/// Who asks for what.
+struct Asker {
+    client: Client,
+    target: Target,
+    repository: Repository,
+    blob: Descriptor,
+    /// The sink that bodies may go into.
+    ticket: Option<String>,
+}
+
+/// The body of one answer.
+#[derive(Debug)]
+struct Stream {
+    answer: Answer,
+    /// The offset of the next byte.
+    at: u64,
+    /// Where it ends.
+    end: u64,
+    whole: bool,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker")
+            .field("server", &self.target.server)
+            .field("repository", &self.repository)
+            .field("blob", &self.blob.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Asker {
+    async fn ask(
+        &self,
+        transport: &Transport,
+        range: Option<&Range<u64>>,
+    ) -> Result<Answered<Stream>, Error> {
+        let Self {
+            target,
             repository,
-            &format!("blobs/{}", blob.digest),
-            None,
-            format!("blob {} of {}", blob.digest, repository.path),
-        )?;
+            blob,
+            ..
+        } = self;
+        let mut call = self.client.blob_call(target, repository, blob)?;
+        call.sink = self.ticket.clone().map(|ticket| net::Sink {
+            ticket,
+            range: range.cloned().unwrap_or(0..blob.size),
+        });
         call.range = range.and_then(|range| {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).ok()
         });
-        let answer = match self.transport.attempt(&call).await {
+        let mut answer = match transport.attempt(&call).await {
             // Some answer a range so that they don't answer without.
             Err(error) if range.is_some() && is_about_the_range(&error) => {
                 return Ok(Answered::NoRanges);
@@ -89,78 +302,64 @@ impl Client {
                 .into());
             }
         };
-        Ok(Answered::Body(Part {
-            digest: blob.digest,
-            size: blob.size,
-            at: covers.start,
-            covers,
-            whole: !partial,
+        let patience = transport.inner.config.retry.patience;
+        answer.response.body.set_idle_timeout(patience);
+        target.mind_silence(&mut answer);
+        Ok(Answered::Body(Stream {
             answer,
+            at: covers.start,
+            end: covers.end,
+            whole: !partial,
         }))
     }
 
-    /// Waits before the next attempt, or gives the error back if there is none.
-    pub(crate) async fn pause(
-        &self,
-        attempts: &mut PartAttempts,
-        error: Error,
-    ) -> Result<(), Error> {
-        self.transport.pause(&mut attempts.0, error).await
+    /// Returns the mirror that is asked, if others have what it sends.
+    fn dispensable_mirror(&self) -> Option<String> {
+        let mirror = self.target.mirror().filter(|_| self.target.has_others)?;
+        Some(mirror.name())
+    }
+
+    fn wrong_size(&self, host: &str, found: u64) -> Error {
+        ErrorKind::SizeMismatch {
+            host: host.to_owned(),
+            digest: self.blob.digest,
+            expected: self.blob.size,
+            found,
+        }
+        .into()
     }
 }
 
-impl Part {
-    /// Returns the offsets of the bytes that come.
-    pub(crate) fn covers(&self) -> &Range<u64> {
-        &self.covers
-    }
-
-    /// Returns whether it is the whole blob, although a part of it may have been asked for.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.whole
-    }
-
-    /// Returns the host that sends it.
-    pub(crate) fn host(&self) -> &str {
-        &self.answer.host
-    }
-
-    /// Returns the next bytes, or nothing when all that are covered have come. Nothing is hashed.
-    ///
-    /// # Errors
-    ///
-    /// The transfer broke off, or the whole is longer than the descriptor says.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        // The end of the whole is waited for: only so more bytes than there should be are noticed.
-        if self.at == self.covers.end && !self.whole {
-            return Ok(None);
-        }
-        let Some(mut bytes) = self.answer.chunk().await? else {
-            if self.at < self.covers.end {
-                return Err(self.wrong_size());
+impl Stream {
+    /// Returns the next bytes from an offset on, or nothing at the end; those before it are skipped.
+    async fn next(&mut self, asker: &Asker, from: u64) -> Result<Option<Piece>, Error> {
+        loop {
+            let piece = self.answer.piece().await;
+            let Some(mut piece) = piece.map_err(|error| error.at_offset(self.at))? else {
+                if self.at < self.end {
+                    return Err(asker.wrong_size(&self.answer.host, self.at));
+                }
+                return Ok(None);
+            };
+            let left = self.end - self.at;
+            if piece.size() > left {
+                if self.whole {
+                    let found = self.at + piece.size();
+                    return Err(asker.wrong_size(&self.answer.host, found));
+                }
+                piece.truncate(left);
             }
-            return Ok(None);
-        };
-        let left = self.covers.end - self.at;
-        if bytes.len() as u64 > left {
-            if self.whole {
-                self.at += bytes.len() as u64;
-                return Err(self.wrong_size());
+            let begin = self.at;
+            self.at += piece.size();
+            piece.skip(from.saturating_sub(begin));
+            if piece.size() > 0 {
+                return Ok(Some(piece));
             }
-            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            // A part that goes on after its end brings nothing that was asked for.
+            if self.at == self.end && !self.whole {
+                return Ok(None);
+            }
         }
-        self.at += bytes.len() as u64;
-        Ok(Some(bytes))
-    }
-
-    fn wrong_size(&self) -> Error {
-        ErrorKind::SizeMismatch {
-            host: self.answer.host.clone(),
-            digest: self.digest,
-            expected: self.size,
-            found: self.at,
-        }
-        .into()
     }
 }
 
@@ -220,7 +419,12 @@ pub(super) fn check_length(answer: &Answer, blob: &Descriptor) -> Result<(), Err
 
 /// Returns whether an answer may be due to the range that was asked for, and not to the blob.
 fn is_about_the_range(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Refused { status, .. } if matches!(status, 400 | 405 | 416 | 501))
+    match error.kind() {
+        // Gateways forbid what they don't know; if it is the blob, the next answer says so too.
+        ErrorKind::Denied { .. } => true,
+        ErrorKind::Refused { status, .. } => matches!(status, 400 | 405 | 416 | 501),
+        _ => false,
+    }
 }
 
 /// Returns what a 206 covers, or nothing if it is not the beginning of what was asked for.

@@ -5,21 +5,27 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::delay::server_time;
 
 /// How many requests a registry still allows, as it said last.
 ///
 /// Docker Hub counts the GET requests for manifests alone.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Quota {
     /// How many requests are allowed in a window.
     pub limit: Option<u64>,
     /// How many of them are left.
     pub remaining: Option<u64>,
     /// How long a window is.
+    #[serde(rename = "window_s", with = "seconds")]
+    #[schemars(with = "Option<u64>")]
     pub window: Option<Duration>,
     /// When the next window begins, counted from the answer, if the registry says so.
+    #[serde(rename = "resets_after_s", with = "seconds")]
+    #[schemars(with = "Option<u64>")]
     pub resets_after: Option<Duration>,
     /// Whose requests are counted: an address or an account, in the registry's words.
     pub source: Option<String>,
@@ -77,6 +83,28 @@ impl fmt::Display for Quota {
             write!(f, " in {}", in_words(window))?;
         }
         Ok(())
+    }
+}
+
+/// Whole seconds, or nothing.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the form that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(|it| it.as_secs()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<u64>::deserialize(deserializer)?;
+        Ok(seconds.map(Duration::from_secs))
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 use super::client::{Client, Selector};
 use super::error::{Error, ErrorKind};
 use super::manifest::{Descriptor, Document, LARGEST_MANIFEST, Manifest};
+use super::mirror::Target;
 use super::{Digest, Repository};
 
 /// The referrers of an image, and where the list was found.
@@ -45,18 +46,43 @@ impl Client {
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Referrers, Error> {
-        match self.api_referrers(repository, digest, artifact_type).await {
-            Ok(descriptors) => Ok(Referrers {
-                place: Place::Api,
-                descriptors,
-            }),
-            Err(error) if lacks_api(&error) => self.fallback(repository, digest).await,
-            Err(error) => Err(error),
-        }
+        let target = Target::origin(&self.transport);
+        let origin = async {
+            let api = self.api_referrers(&target, repository, digest, artifact_type);
+            match api.await {
+                Ok(descriptors) => Ok(Referrers {
+                    place: Place::Api,
+                    descriptors,
+                }),
+                Err(error) if lacks_api(&error) => self.fallback(repository, digest).await,
+                Err(error) => Err(error),
+            }
+        };
+        let Some(sources) = self.sources(&repository.registry) else {
+            return Box::pin(origin).await;
+        };
+        // A mirror's list is believed only as far as it goes: its signatures prove themselves.
+        let one = |target: Target| async move {
+            let api = self.api_referrers(&target, repository, digest, artifact_type);
+            let (place, descriptors) = match api.await {
+                Ok(descriptors) => (Place::Api, descriptors),
+                Err(error) if lacks_api(&error) => {
+                    let tag = Selector::Tag(fallback_tag(digest));
+                    let manifest = self.manifest_from(&target, repository, &tag).await?;
+                    (Place::FallbackTag, listed(manifest, repository, &tag)?)
+                }
+                Err(error) => return Err(error),
+            };
+            Ok((!descriptors.is_empty()).then_some(Referrers { place, descriptors }))
+        };
+        let what = format!("the referrers of {digest} in {}", repository.path);
+        self.of_origin_first(&sources, repository, &what, origin, one)
+            .await
     }
 
     async fn api_referrers(
         &self,
+        target: &Target,
         repository: &Repository,
         digest: &Digest,
         artifact_type: Option<&str>,
@@ -64,13 +90,13 @@ impl Client {
         let accept = HeaderValue::from_static(OCI_IMAGE_INDEX_MEDIA_TYPE);
         let what = format!("the referrers of {digest} in {}", repository.path);
         let below = format!("referrers/{digest}");
-        let mut call = self.call(Method::GET, repository, &below, Some(accept), what)?;
+        let mut call = self.call(target, Method::GET, repository, &below, Some(accept), what)?;
         if let Some(kind) = artifact_type {
             call.url.query_pairs_mut().append_pair("artifactType", kind);
         }
         let mut found = Vec::new();
         for _ in 0..MOST_PAGES {
-            let (headers, bytes, host) = self.transport.read(&call, LARGEST_MANIFEST).await?;
+            let (headers, bytes, host) = target.transport.read(&call, LARGEST_MANIFEST).await?;
             let malformed = |reason: String| ErrorKind::Malformed {
                 host: host.clone(),
                 url: crate::net::redact(&call.url),
@@ -105,31 +131,44 @@ impl Client {
     }
 
     async fn fallback(&self, repository: &Repository, digest: &Digest) -> Result<Referrers, Error> {
-        let tag = format!("sha256-{}", digest.hex());
-        let selector = Selector::Tag(tag.clone());
+        let selector = Selector::Tag(fallback_tag(digest));
         let Some(manifest) = self.manifest_if_exists(repository, &selector).await? else {
             return Ok(Referrers {
                 place: Place::Neither,
                 descriptors: Vec::new(),
             });
         };
-        match manifest.document {
-            Document::Index(index) if index.manifests.len() <= MOST_ENTRIES => Ok(Referrers {
-                place: Place::FallbackTag,
-                descriptors: index.manifests,
-            }),
-            Document::Index(_) => Err(ErrorKind::TooLarge {
-                what: format!("the list of referrers under tag {tag}, in entries,"),
-                limit: MOST_ENTRIES as u64,
-            }
-            .into()),
-            Document::Image(_) => Err(ErrorKind::Malformed {
-                host: repository.registry.clone(),
-                url: format!("tag {tag}"),
-                reason: "the tag that should list referrers is no index".into(),
-            }
-            .into()),
+        Ok(Referrers {
+            place: Place::FallbackTag,
+            descriptors: listed(manifest, repository, &selector)?,
+        })
+    }
+}
+
+/// Returns the tag that lists referrers where the API is missing.
+fn fallback_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
+}
+
+/// Reads the list out of what stands under that tag.
+fn listed(
+    manifest: Manifest,
+    repository: &Repository,
+    tag: &Selector,
+) -> Result<Vec<Descriptor>, Error> {
+    match manifest.document {
+        Document::Index(index) if index.manifests.len() <= MOST_ENTRIES => Ok(index.manifests),
+        Document::Index(_) => Err(ErrorKind::TooLarge {
+            what: format!("the list of referrers under tag {tag}, in entries,"),
+            limit: MOST_ENTRIES as u64,
         }
+        .into()),
+        Document::Image(_) => Err(ErrorKind::Malformed {
+            host: repository.registry.clone(),
+            url: format!("tag {tag}"),
+            reason: "the tag that should list referrers is no index".into(),
+        }
+        .into()),
     }
 }
 

@@ -83,6 +83,11 @@ impl Resolved {
 pub trait Local: Sync {
     /// Returns bytes whose digest was checked, or nothing if they are not here.
     fn bytes(&self, digest: &Digest) -> Option<Bytes>;
+
+    /// Returns what a reference resolved to when its image was fetched last.
+    fn last(&self, _reference: &Reference) -> Option<Digest> {
+        None
+    }
 }
 
 /// Has nothing.
@@ -110,7 +115,7 @@ impl Client {
     }
 
     /// Resolves a reference as [`Client::resolve`] does, without requests for what is here: a tag
-    /// costs one request then, a digest none.
+    /// costs one `HEAD` then, a digest nothing.
     ///
     /// # Errors
     ///
@@ -132,7 +137,10 @@ impl Client {
             repository,
             local,
         };
-        let top = source.manifest(&selector).await?;
+        let top = match source.unchanged(reference, &selector).await? {
+            Some(top) => top,
+            None => source.manifest(&selector).await?,
+        };
         let digest = top.digest;
         let mut search = Search {
             source: &source,
@@ -190,6 +198,32 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// Returns what is here if the registry says that a tag still names it. Docker Hub counts no `HEAD`,
+    /// and one more request is made only where the image was fetched by this very tag before.
+    async fn unchanged(
+        &self,
+        reference: &Reference,
+        selector: &Selector,
+    ) -> Result<Option<Manifest>, Error> {
+        let Selector::Tag(_) = selector else {
+            return Ok(None);
+        };
+        let here = self.local.last(reference);
+        let here = here.and_then(|last| Some((last, self.local.bytes(&last)?)));
+        let Some((last, bytes)) = here else {
+            return Ok(None);
+        };
+        let head = match self.client.head_manifest(self.repository, selector).await {
+            Ok(head) => head,
+            // Some answer `GET` alone; what is wrong is for that to say.
+            Err(error) if matches!(error.kind(), ErrorKind::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        // A digest that the header gets wrong is another one, and costs a `GET`.
+        let same = head.is_some_and(|head| head.digest == Some(last));
+        Ok(same.then(|| Manifest::parse(bytes, None).ok()).flatten())
+    }
+
     async fn manifest(&self, selector: &Selector) -> Result<Manifest, Error> {
         if let Selector::Digest(digest) = selector
             && let Some(bytes) = self.local.bytes(digest)

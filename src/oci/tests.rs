@@ -1,5 +1,6 @@
 //! The client against a registry that behaves, and against one that does not.
 
+mod push;
 mod stubborn;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

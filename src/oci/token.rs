@@ -358,6 +358,8 @@ impl Ask<'_> {
             registry: self.host,
             role: Role::Token,
             what: "a token",
+            alone: false,
+            shuns: None,
         };
         let answer = transport.follow(request, errand).await?;
         let status = answer.status();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::ErrorKind;
 use super::quota::Quota;
@@ -40,6 +40,15 @@ pub(super) struct Closed {
     pub(super) kind: ErrorKind,
 }
 
+/// Why a host can't be asked in time.
+#[derive(Clone, Debug)]
+pub(super) enum Late {
+    /// Other requests were under way for so long.
+    Busy(Duration),
+    /// It wants quiet.
+    Closed(Closed),
+}
+
 #[derive(Debug)]
 struct Host {
     slots: Arc<Semaphore>,
@@ -68,13 +77,27 @@ impl Traffic {
     ///
     /// # Errors
     ///
-    /// It may not be asked before `limit`.
-    pub(super) async fn enter(&self, host: &str, limit: Instant) -> Result<Slot, Closed> {
+    /// It may not be asked before `limit`, which bounds its pauses alone: what is before this one may be a
+    /// long transfer. Or its turn has not come by `deadline`, when nobody has use for an answer any more.
+    pub(super) async fn enter(
+        &self,
+        host: &str,
+        limit: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Slot, Late> {
         let host = self.host(host);
+        let begun = Instant::now();
         loop {
-            host.pass(limit).await?;
+            host.pass(limit).await.map_err(Late::Closed)?;
+            let turn = host.slots.clone().acquire_owned();
+            let turn = match deadline {
+                None => turn.await,
+                Some(deadline) => timeout_at(deadline, turn)
+                    .await
+                    .map_err(|_| Late::Busy(begun.elapsed()))?,
+            };
             // Nobody closes a semaphore of ours.
-            let Ok(permit) = host.slots.clone().acquire_owned().await else {
+            let Ok(permit) = turn else {
                 continue;
             };
             // Who was let in may have been told meanwhile to wait.
@@ -212,7 +235,7 @@ mod tests {
         let begun = Instant::now();
         traffic.pass("b", after(0)).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        traffic.enter("a", after(60)).await.unwrap();
+        traffic.enter("a", after(60), None).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(9));
     }
 
@@ -221,7 +244,9 @@ mod tests {
         let traffic = Traffic::new(2);
         let begun = Instant::now();
         traffic.close("a", after(100), &kind());
-        let closed = traffic.enter("a", after(99)).await.unwrap_err();
+        let Err(Late::Closed(closed)) = traffic.enter("a", after(99), None).await else {
+            panic!("it is let in, or waits for its turn");
+        };
         assert_eq!(closed.until, begun + Duration::from_secs(100));
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
@@ -230,9 +255,9 @@ mod tests {
     async fn who_waited_for_a_slot_still_minds_a_pause() {
         let traffic = Traffic::new(1);
         let begun = Instant::now();
-        let slot = traffic.enter("a", after(60)).await.unwrap();
+        let slot = traffic.enter("a", after(60), None).await.unwrap();
         let waiting = async {
-            let entered = traffic.enter("a", after(60)).await.unwrap();
+            let entered = traffic.enter("a", after(60), None).await.unwrap();
             (entered, begun.elapsed())
         };
         let closing = async {
@@ -242,6 +267,24 @@ mod tests {
         };
         let ((_, waited), ()) = tokio::join!(waiting, closing);
         assert!(waited >= Duration::from_secs(7), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_come_in_time_is_given_up() {
+        let traffic = Traffic::new(1);
+        let begun = Instant::now();
+        let slot = traffic.enter("a", after(60), None).await.unwrap();
+        let late = traffic.enter("a", after(60), Some(after(7))).await;
+        assert!(matches!(late, Err(Late::Busy(_))), "{late:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(7));
+        // Pauses have a bound of their own, and it is none of turns.
+        let waiting = traffic.enter("a", after(60), Some(after(3600)));
+        let ending = async {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            drop(slot);
+        };
+        let (entered, ()) = tokio::join!(waiting, ending);
+        assert!(entered.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

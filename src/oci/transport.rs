@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, RANGE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use url::Url;
@@ -25,7 +25,8 @@ use super::delay::retry_after;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
 use super::hedge::{Lane, Pulse, Silence, hedged};
-use super::hosts::{Hosts, Role};
+use super::hosts::{Hosts, Place, Role};
+use super::mirror::{Mirrors, Standing};
 use super::named::{Errand, Met};
 use super::quota::Quota;
 use super::reference::api_host;
@@ -42,6 +43,8 @@ pub(super) struct Transport {
     pub(super) deadline: Option<Instant>,
     /// Whether requests need a slot of their host.
     pub(super) counted: bool,
+    /// Whether a host that wants quiet is a failure at once: others can be asked.
+    pub(super) hurried: bool,
 }
 
 pub(super) struct Inner {
@@ -49,6 +52,7 @@ pub(super) struct Inner {
     tickets: Tickets,
     pub(super) traffic: Traffic,
     met: Met,
+    standing: Standing,
 }
 
 /// One request, apart from who is asked and who asks.
@@ -64,23 +68,54 @@ pub(super) struct Call {
     pub(super) accept: Option<HeaderValue>,
     /// The value of `Range`.
     pub(super) range: Option<HeaderValue>,
+    /// What is sent.
+    pub(super) payload: Option<Payload>,
+    /// Where the body of the answer may go.
+    pub(super) sink: Option<net::Sink>,
     /// The scope to ask a token for, if the registry names none.
     pub(super) scope: String,
     /// What is asked for, in words.
     pub(super) what: String,
+    /// What a mirror alone is told.
+    pub(super) at_mirror: Option<AtMirror>,
+}
+
+/// What is different about a request to a mirror.
+#[derive(Clone)]
+pub(super) struct AtMirror {
+    /// Whose content is wanted.
+    pub(super) header: Option<(HeaderName, HeaderValue)>,
+    /// Hears that there is a connection.
+    pub(super) on_connection: net::OnConnection,
+    /// The registry itself, if nothing that the mirror says may lead there.
+    pub(super) shuns: Option<Place>,
+}
+
+/// What a request sends, and what is said of it.
+#[derive(Clone, Default)]
+pub(super) struct Payload {
+    /// Of what kind it is, and which part of the whole.
+    pub(super) headers: HeaderMap,
+    /// The bytes, if they fit into memory.
+    pub(super) bytes: Bytes,
+    /// The bytes otherwise.
+    pub(super) upload: Option<net::Upload>,
 }
 
 impl Transport {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(mut config: Config) -> Self {
+        config.mirrors.announce(&mut config.plain_http);
         Self {
             inner: Arc::new(Inner {
                 tickets: Tickets::default(),
                 traffic: Traffic::new(config.requests_per_host),
                 met: Met::default(),
+                standing: Standing::default(),
                 config,
             }),
             deadline: None,
             counted: true,
+            hurried: false,
         }
     }
 
@@ -98,6 +133,16 @@ impl Transport {
     pub(super) fn uncounted(&self) -> Self {
         Self {
             counted: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same transport for requests to a mirror. They need no slot: who waits for one could
+    /// not be told from a mirror that is dead.
+    pub(super) fn for_mirror(&self, hurried: bool) -> Self {
+        Self {
+            counted: false,
+            hurried,
             ..self.clone()
         }
     }
@@ -120,6 +165,14 @@ impl Transport {
 
     pub(super) fn hosts(&self) -> &Hosts {
         &self.inner.config.hosts
+    }
+
+    pub(super) fn mirrors(&self) -> &Mirrors {
+        &self.inner.config.mirrors
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.inner.standing
     }
 
     pub(super) fn met(&self) -> &Met {
@@ -190,31 +243,41 @@ impl Transport {
         call: &Call,
         limit: u64,
     ) -> Result<(HeaderMap, Bytes, String), Error> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut attempts = Attempts::default();
         loop {
-            // The silence before the head is minded where the request is sent.
-            let pulse = Pulse::default();
-            let read = |lane| {
-                let (transport, pulse) = (self.for_lane(lane), pulse.clone());
-                async move {
-                    let mut answer = transport.attempt(call).await?;
-                    pulse.connected(answer.response.remote);
-                    let body = &mut answer.response.body;
-                    body.set_idle_timeout(transport.inner.config.retry.patience);
-                    let headers = answer.response.headers.clone();
-                    let host = answer.host.clone();
-                    let bytes = answer.bytes(limit, &call.what, &pulse).await?;
-                    Ok((headers, bytes, host))
-                }
-            };
-            let host = host_of(&call.url);
-            let tell = |silence| self.silent(&host, &call.what, silence);
-            match hedged(self.inner.config.retry.stall, &pulse, read, tell).await {
+            match self.read_once(call, limit).await {
                 Ok(read) => return Ok(read),
                 Err(error) => self.pause(&mut attempts, error).await?,
             }
         }
+    }
+
+    /// Sends a request once and reads its whole body. One that stalls is asked for again on a second
+    /// connection.
+    pub(super) async fn read_once(
+        &self,
+        call: &Call,
+        limit: u64,
+    ) -> Result<(HeaderMap, Bytes, String), Error> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // The silence before the head is minded where the request is sent.
+        let pulse = Pulse::default();
+        let read = |lane| {
+            let (transport, pulse) = (self.for_lane(lane), pulse.clone());
+            async move {
+                let mut answer = Box::pin(transport.attempt(call)).await?;
+                pulse.connected(answer.response.remote);
+                let body = &mut answer.response.body;
+                body.set_idle_timeout(transport.inner.config.retry.patience);
+                let headers = answer.response.headers.clone();
+                let host = answer.host.clone();
+                let bytes = answer.bytes(limit, &call.what, &pulse).await?;
+                Ok((headers, bytes, host))
+            }
+        };
+        let host = host_of(&call.url);
+        let tell = |silence| self.silent(&host, &call.what, silence);
+        hedged(self.inner.config.retry.stall, &pulse, read, tell).await
     }
 
     /// Waits before the next attempt, or gives the error back if there is none.
@@ -300,6 +363,7 @@ impl Transport {
         challenges: &[Challenge],
         used: Option<&Ticket>,
     ) -> Result<(Answer, Option<Ticket>), Error> {
+        call.check_realms(challenges)?;
         let asker = host_of(registry);
         let tickets = &self.inner.tickets;
         let (ticket, new) = tickets
@@ -423,11 +487,36 @@ impl Call {
         }
     }
 
+    fn shuns(&self) -> Option<&Place> {
+        self.at_mirror.as_ref()?.shuns.as_ref()
+    }
+
+    /// Refuses a challenge by which a mirror leads to a registry that may not be asked itself.
+    fn check_realms(&self, challenges: &[Challenge]) -> Result<(), Error> {
+        let realms = challenges
+            .iter()
+            .filter_map(|challenge| Url::parse(challenge.parameter("realm")?).ok());
+        let mut places = realms.filter_map(|realm| Place::of(&realm));
+        match self.shuns() {
+            Some(shunned) if places.any(|place| place == *shunned) => Err(ErrorKind::UnsafeLogin {
+                host: self.registry.clone(),
+                reason: format!(
+                    "its tokens are at {shunned}, and `fallback: deny` keeps that from being asked"
+                ),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
     fn errand(&self) -> Errand<'_> {
         Errand {
             registry: &self.registry,
             role: Role::Blobs,
             what: &self.what,
+            // Of a mirror, nothing is asked twice: a cold one would ask its origin twice.
+            alone: self.at_mirror.is_some(),
+            shuns: self.shuns(),
         }
     }
 
@@ -439,6 +528,16 @@ impl Call {
         if let Some(range) = &self.range {
             request.headers.insert(RANGE, range.clone());
         }
+        if let Some(at) = &self.at_mirror {
+            request.on_connection = Some(at.on_connection.clone());
+            request.headers.extend(at.header.clone());
+        }
+        if let Some(payload) = &self.payload {
+            request.headers.extend(payload.headers.clone());
+            request.body = payload.bytes.clone();
+            request.upload.clone_from(&payload.upload);
+        }
+        request.sink.clone_from(&self.sink);
         if let Some(ticket) = ticket {
             request.headers.insert(AUTHORIZATION, ticket.header.clone());
         }

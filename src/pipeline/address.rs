@@ -299,6 +299,14 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Reads a host with or without a port; the host comes back without brackets.
+pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), Problem> {
+    let (host, port) = split_port(text);
+    check_host(host)?;
+    let port = port.map(check_port).transpose()?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
 fn split_port(text: &str) -> (&str, Option<&str>) {
     if text.starts_with('[') {
         return match text.split_once(']') {

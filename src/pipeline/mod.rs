@@ -17,6 +17,7 @@ pub mod interpolate;
 pub mod login;
 pub mod map;
 pub mod mask;
+pub mod mirror;
 mod misshapen;
 pub mod model;
 mod names;
@@ -34,6 +35,7 @@ pub mod text;
 pub mod tree;
 mod unfilled;
 pub mod validate;
+mod way;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -14,6 +14,7 @@ pub use super::login::{
     SecretSource, SourceFile,
 };
 use super::map::{Map, OneOrMany};
+use super::mirror::{Fallback, Mirror, MirrorFiles};
 use super::notary::RevocationHost;
 use super::record::record;
 use super::scalar::{Attempts, Count, InputType, Pattern, Platform};
@@ -23,6 +24,8 @@ use super::source::{Span, Spanned};
 use super::text::Text;
 use super::tree::Node;
 use super::validate;
+use super::way::ConnectTo;
+pub use super::way::{NamedProxies, ProxySetting};
 use crate::oci::Reference;
 use crate::step::Verb;
 use crate::trust;
@@ -44,9 +47,11 @@ record! {
         /// The sources of registry logins, asked in this order for registries without `auth`; `[]` for none.
         credentials: CredentialSources = CredentialSources::usual(),
         /// How every client connects.
-        net: Net = Net { ca: Vec::new() },
+        net: Net = Net::default(),
         /// How registries are reached, by host as it stands in references.
         registries: Map<RegistryHost, Registry> = Map::default(),
+        /// Where the mirrors stand of registries that have none in the document: configuration of another tool.
+        registries_from: Option<MirrorFiles>,
         /// The images, by the names that steps use for them.
         images: Map<Name, Image> = Map::default(),
         /// Who must have signed which images.
@@ -161,8 +166,18 @@ record! {
     pub struct Net("`net`") {
         /// PEM files with certificate authorities to trust besides the usual ones, relative to the working directory.
         ca: Vec<PathBuf> = Vec::new(),
+        /// `environment` for what `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, which is the default, `none`, or a proxy.
+        proxy: ProxySetting = ProxySetting::Environment,
     }
-    later = ["proxy"];
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self {
+            ca: Vec::new(),
+            proxy: ProxySetting::Environment,
+        }
+    }
 }
 
 record! {
@@ -176,8 +191,19 @@ record! {
         blobs_from: Vec<NamedHost> = Vec::new(),
         /// Hosts of its token service, besides those that the table of known hosts has for it. Its credentials may go there.
         tokens_from: Vec<NamedHost> = Vec::new(),
+        /// Another host to connect to in its place, as for a private endpoint. Its own name stays in TLS, in `Host` and for logins.
+        connect_to: Option<Spanned<ConnectTo>>,
+        /// A PEM file with the certificate that it is shown if it asks for one, relative to the working directory.
+        client_cert: Option<Spanned<PathBuf>>,
+        /// A PEM file with the key of that certificate, not encrypted; without it the key is in the same file.
+        client_key: Option<Spanned<PathBuf>>,
+        /// Who else has what it has, in the order in which they are asked: for content, by digest.
+        mirrors: Option<Vec<Mirror>>,
+        /// Whether it may be asked itself beside its mirrors.
+        fallback: Option<Spanned<Fallback>>,
     }
-    later = ["mirrors", "fallback", "connect-to"];
+    later = [];
+    check = validate::registry;
 }
 
 record! {

@@ -6,11 +6,11 @@ use super::address::{ImageName, Name};
 use super::convert::Context;
 use super::diagnostic::Kind;
 use super::interpolate::undefined;
-use super::model::{Document, Input, Step, Trust};
+use super::model::{Document, Input, Registry, Step, Trust};
 use super::scalar::InputType;
 use super::source::Spanned;
 use super::tree::Node;
-use super::{PlaygroundNames, inputs};
+use super::{PlaygroundNames, inputs, mirror};
 use crate::step::Verb;
 
 /// Checks a whole document.
@@ -33,7 +33,31 @@ pub fn document(document: &Document, node: &Node, context: &mut Context<'_>) {
                 .helped("add `trust` with `signers` and `images`, or remove the step"),
         );
     }
+    super::mirror::check_logins(document, context);
     unused(document, context);
+}
+
+/// Checks how a registry is reached.
+pub fn registry(registry: &Registry, node: &Node, context: &mut Context<'_>) {
+    mirror::check_registry(registry, node, context);
+    if let (None, Some(key)) = (&registry.client_cert, &registry.client_key) {
+        let alone = context
+            .error(Kind::MissingKey, key.span, "a key without its certificate")
+            .caused_by("a registry is shown a certificate, and the key proves that it is ours")
+            .helped("add `client-cert`, or remove `client-key`");
+        context.push(alone);
+    }
+    if let (Some(true), Some(certificate)) = (registry.plain_http, &registry.client_cert) {
+        let useless = context
+            .error(
+                Kind::Conflict,
+                certificate.span,
+                "a client certificate without TLS",
+            )
+            .caused_by("`plain-http: true` leaves TLS out, and certificates are a part of it")
+            .helped("remove one of the two");
+        context.push(useless);
+    }
 }
 
 /// Warns of what is declared and not used.

@@ -69,13 +69,16 @@ fn says_nothing_of_the_service(error: &net::Error) -> bool {
         Error::BodyTooLarge { .. }
         | Error::CertificateNotYetValid { .. }
         | Error::CertificateUnknownIssuer { .. }
+        | Error::ClientCertificate { .. }
         | Error::InvalidAuthority { .. }
+        | Error::InvalidIdentity { .. }
         | Error::InvalidRequest { .. }
         | Error::NameNotFound { .. }
         | Error::NotGranted { .. }
         | Error::NotPermitted { .. }
         | Error::NotPublic { .. }
-        | Error::NotRelayed { .. } => true,
+        | Error::NotRelayed { .. }
+        | Error::Proxy { .. } => true,
         Error::BodyInterrupted { .. }
         | Error::CertificateExpired { .. }
         | Error::CertificateName { .. }
@@ -103,6 +106,7 @@ mod tests {
                 host: "web".to_owned(),
                 port: 443,
                 address: None,
+                route: None,
             })
         };
         let name_not_found = |temporary| Error::NameNotFound {

@@ -234,12 +234,8 @@ impl<S: Source> Driver<S> {
         let mut state = shared.state();
         let state = &mut *state;
         let now = shared.began.elapsed();
-        for (id, job) in &mut state.jobs {
-            if matches!(job.phase, Phase::Wanted) {
-                job.phase = Phase::Claiming;
-                let claim = claim(shared.clone(), *id, job.blob.clone());
-                self.spawn(*id, None, claim);
-            }
+        for (id, blob) in state.claim_more() {
+            self.spawn(id, None, claim(shared.clone(), id, blob));
         }
         while let Some(task) = state.schedule.next(now) {
             let Some(job) = state.jobs.get_mut(&task.blob) else {
@@ -328,16 +324,16 @@ impl<S: Source> Driver<S> {
         else {
             return;
         };
-        let missing = partial.missing(range);
+        let (missing, now) = (partial.missing(range), shared.began.elapsed());
         match end {
             Err(error) => {
-                state.schedule.ended(id, missing);
+                state.schedule.ended(id, missing, now);
                 return state.finish(blob, Err(error));
             }
             Ok(End::NoRanges) => state.schedule.refused(id),
             Ok(End::Whole) => {}
         }
-        state.schedule.ended(id, missing);
+        state.schedule.ended(id, missing, now);
         self.seal_complete(state);
     }
 
@@ -376,7 +372,10 @@ impl<S: Source> Driver<S> {
         let cache::ErrorKind::DigestMismatch { expected, found } = *error.kind() else {
             return state.finish(id, Err(error.into()));
         };
-        if job.pieced && !job.anew {
+        let again = job.pieced && !job.anew
+            // A mirror that sent them is not asked again.
+            || self.shared.source.distrust(&job.repository, expected, found);
+        if again {
             // An earlier process, a crash or a host that lies about ranges: the whole in one answer
             // tells which.
             if let Err(error) = partial.restart() {

@@ -140,6 +140,17 @@ impl Transfer {
         };
     }
 
+    /// Returns the rate in the end, also of a transfer that was over before anybody looked.
+    pub(super) fn rate_at(&self, now: Duration) -> f64 {
+        let open = self
+            .opened
+            .map_or(0.0, |opened| now.saturating_sub(opened).as_secs_f64());
+        match self.cursor.came() {
+            came if self.rate == 0.0 && came >= TELLING => came as f64 / open.max(0.001),
+            _ => self.rate,
+        }
+    }
+
     /// Says whether others would fetch what is left in much less time.
     pub(super) fn is_slow(&self, usual: f64, latency: Duration, now: Duration) -> bool {
         let left = self.cursor.left();
@@ -178,3 +189,5 @@ const SILENT: Duration = Duration::from_secs(5);
 /// The number of rates from which a usual one can be told.
 const ENOUGH: usize = 4;
 const REMEMBERED: usize = 8;
+/// From how many bytes a rate can be told.
+const TELLING: u64 = 1024 * 1024;

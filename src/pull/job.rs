@@ -51,6 +51,20 @@ pub(super) struct Waiter {
 }
 
 impl State {
+    /// Returns the blobs to claim next. Each that is claimed has files open, and the others are left to
+    /// other processes meanwhile.
+    pub(super) fn claim_more(&mut self) -> Vec<(BlobId, Descriptor)> {
+        let wanted = |job: &Job| matches!(job.phase, Phase::Wanted);
+        let under_way = self.jobs.values().filter(|job| !wanted(job)).count();
+        let more = self.jobs.iter_mut().filter(|(_, job)| wanted(job));
+        more.take(MOST_CLAIMED.saturating_sub(under_way))
+            .map(|(id, job)| {
+                job.phase = Phase::Claiming;
+                (*id, job.blob.clone())
+            })
+            .collect()
+    }
+
     /// Forgets a job; its tasks are stopped when the driver notices.
     pub(super) fn remove(&mut self, id: BlobId) -> Option<Job> {
         self.schedule.remove(id);
@@ -70,6 +84,7 @@ impl State {
             digest: job.blob.digest,
             size: job.blob.size,
             host: job.host(),
+            sent: job.hosts.clone(),
             took: job.began.elapsed(),
         };
         for waiter in job.waiters {
@@ -79,11 +94,15 @@ impl State {
             });
             // One of them has fetched it, the others found it.
             fetched.host = None;
+            fetched.sent.clear();
             // Nobody listens any more: then nobody needs to know.
             let _ = waiter.done.send(result);
         }
     }
 }
+
+/// The most blobs that are claimed at once.
+const MOST_CLAIMED: usize = 64;
 
 impl Job {
     /// Returns the host that sent most of it.

@@ -1,8 +1,8 @@
 //! From registries into the cache: every byte checked, none fetched twice, over as many connections as pay.
 //!
 //! May not know the document or the terminal. One [`Puller`] serves a whole run: it decides which
-//! bytes of which blob come next ([`schedule`]), how many connections a host is given ([`ramp`]), and
-//! what happens to what arrives ([`engine`]). When to repeat a request that failed is the registry
+//! bytes of which blob come next (`schedule`), how many connections a host is given (`ramp`), and
+//! what happens to what arrives (`engine`). When to repeat a request that failed is the registry
 //! client's to say; where bytes wait until their blob is whole is the cache's.
 
 mod engine;
@@ -16,6 +16,7 @@ mod source;
 mod tests;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use futures_util::stream::FuturesUnordered;
 use self::engine::Engine;
 pub use self::error::Error;
 use crate::cache::{self, Cache};
-use crate::oci::{Client, Descriptor, Digest, Resolved};
+use crate::oci::{Client, Descriptor, Digest, Repository, Resolved};
 
 /// The most connections to one host where nobody says otherwise.
 pub const CONNECTIONS: usize = 24;
@@ -76,27 +77,42 @@ impl Puller {
             blobs: Vec::new(),
             fetched: 0,
             cached: 0,
+            served: BTreeMap::new(),
         };
         self.check_space(resolved)?;
         let group = self.engine.group();
         let repository = &resolved.reference.repository;
-        let mut wanted = FuturesUnordered::new();
-        for blob in in_order(resolved) {
-            if self.cache.has(&blob)? {
-                let fetched = Fetched {
-                    digest: blob.digest,
-                    size: blob.size,
-                    host: None,
-                    took: Duration::ZERO,
-                };
-                on_progress(Progress::Finished(fetched.clone()));
-                preloaded.add(fetched);
-            } else {
-                wanted.push(group.want(&blob, repository, &on_progress));
+        let blobs = in_order(resolved);
+        let mut left: Vec<&Descriptor> = blobs.iter().collect();
+        // Once more for what somebody removed from the cache meanwhile.
+        for last in [false, true] {
+            let mut wanted = FuturesUnordered::new();
+            for blob in left {
+                if self.cache.has(blob)? {
+                    let fetched = Fetched {
+                        digest: blob.digest,
+                        size: blob.size,
+                        host: None,
+                        sent: BTreeMap::new(),
+                        took: Duration::ZERO,
+                    };
+                    on_progress(Progress::Finished(fetched.clone()));
+                    preloaded.add(fetched);
+                } else {
+                    wanted.push(group.want(blob, repository, &on_progress));
+                }
             }
-        }
-        while let Some(fetched) = wanted.next().await {
-            preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
+            while let Some(fetched) = wanted.next().await {
+                preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
+            }
+            left = self.missing(&blobs)?;
+            if left.is_empty() {
+                break;
+            }
+            if last {
+                let digest = left[0].digest;
+                return Err(cache::Error::from(cache::ErrorKind::Missing { digest }).into());
+            }
         }
         // Manifests come last: a cache that has one has all that it names.
         for manifest in resolved.chain.iter().rev() {
@@ -108,6 +124,38 @@ impl Puller {
 }
 
 impl Puller {
+    /// Returns those that are not in the cache.
+    fn missing<'b>(&self, blobs: &'b [Descriptor]) -> Result<Vec<&'b Descriptor>, cache::Error> {
+        let mut missing = Vec::new();
+        for blob in blobs {
+            if !self.cache.has(blob)? {
+                missing.push(blob);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Brings single blobs of a repository into the cache, as [`Puller::pull`] does.
+    ///
+    /// # Errors
+    ///
+    /// The first blob that could not be fetched, after its retries.
+    pub async fn fetch(&self, repository: &Repository, blobs: &[Descriptor]) -> Result<(), Error> {
+        let group = self.engine.group();
+        let unheard: OnProgress = Arc::new(|_| ());
+        let mut wanted = FuturesUnordered::new();
+        for blob in blobs {
+            blob.refuse_foreign()?;
+            if !self.cache.has(blob)? {
+                wanted.push(group.want(blob, repository, &unheard));
+            }
+        }
+        while let Some(fetched) = wanted.next().await {
+            fetched.map_err(|_| Error::Cancelled)??;
+        }
+        Ok(())
+    }
+
     /// Refuses what the disk has no room for, before the first byte.
     fn check_space(&self, resolved: &Resolved) -> Result<(), cache::Error> {
         let mut needed = 0_u64;
@@ -170,6 +218,8 @@ pub struct Fetched {
     pub size: u64,
     /// The host that sent most of it, or nothing if it was there before or another process fetched it.
     pub host: Option<String>,
+    /// Bytes of it by the host that sent them, those counted that had to be thrown away.
+    pub sent: BTreeMap<String, u64>,
     /// How long it took.
     pub took: Duration,
 }
@@ -183,6 +233,8 @@ pub struct Preloaded {
     pub fetched: u64,
     /// Bytes of blobs that were in the cache before.
     pub cached: u64,
+    /// Bytes of blobs by the host that sent them.
+    pub served: BTreeMap<String, u64>,
 }
 
 impl Preloaded {
@@ -192,6 +244,10 @@ impl Preloaded {
             None => &mut self.cached,
         };
         *sum = sum.saturating_add(blob.size);
+        for (host, bytes) in &blob.sent {
+            let sum = self.served.entry(host.clone()).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
         self.blobs.push(blob);
     }
 }

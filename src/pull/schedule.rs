@@ -376,12 +376,12 @@ impl Schedule {
     }
 
     /// Takes notice that a transfer is over; of what it was to fetch, these parts are missing.
-    pub(super) fn ended(&mut self, id: TransferId, missing: Vec<Range<u64>>) {
+    pub(super) fn ended(&mut self, id: TransferId, missing: Vec<Range<u64>>, now: Duration) {
         let Some(transfer) = self.transfers.get(&id) else {
             return;
         };
         let blob = transfer.blob;
-        let rate = transfer.rate;
+        let rate = transfer.rate_at(now);
         if missing.is_empty()
             && rate > 0.0
             && let Some(host) = self.hosts.get_mut(&transfer.host)

@@ -3,9 +3,8 @@
 use std::future::Future;
 use std::ops::Range;
 
-use bytes::Bytes;
-
-use crate::oci::{Answered, Client, Descriptor, Error, Part, PartAttempts, Repository};
+use crate::net::{Piece, Sink};
+use crate::oci::{Answered, Client, Descriptor, Digest, Error, Part, PartAttempts, Repository};
 
 /// Something that can be asked for blobs and for parts of them.
 pub(super) trait Source: Clone + Send + Sync + 'static {
@@ -14,12 +13,13 @@ pub(super) trait Source: Clone + Send + Sync + 'static {
     /// What is remembered from one attempt to the next.
     type Attempts: Default + Send;
 
-    /// Asks once for a blob, or for a range of it.
+    /// Asks once for a blob, or for a range of it. The body of the answer may go into a sink.
     fn part(
         &self,
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<Sink>,
     ) -> impl Future<Output = Result<Answered<Self::Body>, Error>> + Send;
 
     /// Waits before the next attempt, or gives the error back if there is none.
@@ -28,6 +28,12 @@ pub(super) trait Source: Clone + Send + Sync + 'static {
         attempts: &mut Self::Attempts,
         error: Error,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Hears that the bytes of a blob are wrong; says whether others can be asked for it instead.
+    fn distrust(&self, repository: &Repository, blob: Digest, found: Digest) -> bool {
+        let _ = (repository, blob, found);
+        false
+    }
 }
 
 /// Bytes that arrive; dropping it stops the transfer.
@@ -42,7 +48,7 @@ pub(super) trait Body: Send + 'static {
     fn host(&self) -> &str;
 
     /// Returns the next bytes, or nothing when all that are covered have come.
-    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+    fn piece(&mut self) -> impl Future<Output = Result<Option<Piece>, Error>> + Send;
 }
 
 impl Source for Client {
@@ -54,8 +60,9 @@ impl Source for Client {
         repository: &Repository,
         blob: &Descriptor,
         range: Option<&Range<u64>>,
+        sink: Option<Sink>,
     ) -> impl Future<Output = Result<Answered<Part>, Error>> + Send {
-        Client::part(self, repository, blob, range)
+        Client::part(self, repository, blob, range, sink)
     }
 
     fn pause(
@@ -64,6 +71,10 @@ impl Source for Client {
         error: Error,
     ) -> impl Future<Output = Result<(), Error>> + Send {
         Client::pause(self, attempts, error)
+    }
+
+    fn distrust(&self, repository: &Repository, blob: Digest, found: Digest) -> bool {
+        Client::distrust(self, repository, blob, found)
     }
 }
 
@@ -80,7 +91,7 @@ impl Body for Part {
         Part::host(self)
     }
 
-    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send {
-        Part::chunk(self)
+    fn piece(&mut self) -> impl Future<Output = Result<Option<Piece>, Error>> + Send {
+        Part::piece(self)
     }
 }

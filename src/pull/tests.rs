@@ -119,37 +119,94 @@ async fn everything_is_fetched_once_and_then_never_again() {
 }
 
 #[tokio::test]
-async fn a_warm_run_asks_for_the_tag_alone_and_by_digest_for_nothing() {
+async fn a_warm_run_asks_for_the_head_of_the_tag_alone_and_by_digest_for_nothing() {
     for tag in ["v1", "single"] {
         let mut store = store();
         let single = store.image("linux/amd64", &[b"one"]);
         store.tag("single", &single);
-        let fake = Fake::start(move |seen| store.reply(seen)).await;
+        let mut moved = store.clone();
+        let next = moved.image("linux/amd64", &[b"two", b"three"]);
+        moved.tag(tag, &next);
+        let now = Arc::new(Mutex::new(store));
+        let serving = now.clone();
+        let fake = Fake::start(move |seen| serving.lock().unwrap().reply(seen)).await;
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         let client = client();
         let rule = PlatformRule::Required("linux/amd64".parse().unwrap());
         let mut reference: Reference = format!("{}/acme/web:{tag}", fake.host()).parse().unwrap();
-        let cold = client
-            .resolve_beside(&reference, &rule, &cache)
-            .await
-            .unwrap();
+        let resolve = async |reference: &Reference| {
+            client
+                .resolve_beside(reference, &rule, &cache)
+                .await
+                .unwrap()
+        };
+        let cold = resolve(&reference).await;
+        let manifests = fake.lines();
+        let manifests = manifests.iter().filter(|it| it.contains("/manifests/"));
+        assert_eq!(manifests.count(), cold.chain.len());
+        assert!(!fake.lines().iter().any(|line| line.starts_with("HEAD")));
         preload(&client, &cold, &cache, quiet()).await.unwrap();
+        let top = cold.chain[0].descriptor();
+        let when = jiff::Timestamp::UNIX_EPOCH;
+        cache
+            .record(&reference.to_string(), &top, None, 1, when)
+            .await
+            .unwrap();
+
         let before = fake.lines().len();
-        let warm = client
-            .resolve_beside(&reference, &rule, &cache)
-            .await
-            .unwrap();
+        let warm = resolve(&reference).await;
+        preload(&client, &warm, &cache, quiet()).await.unwrap();
         assert_eq!(warm.platform, cold.platform);
-        assert_eq!(fake.lines().len(), before + 1);
+        assert_eq!(warm.manifest_digest(), cold.manifest_digest());
+        let head = format!("HEAD /v2/acme/web/manifests/{tag}");
+        assert_eq!(fake.lines()[before..].join(", "), head);
+
+        *now.lock().unwrap() = moved;
+        let changed = resolve(&reference).await;
+        assert_ne!(changed.manifest_digest(), cold.manifest_digest());
+        let get = format!("GET /v2/acme/web/manifests/{tag}");
+        assert_eq!(fake.lines()[before + 1..before + 3], [head, get]);
+
+        let before = fake.lines().len();
         reference.digest = Some(cold.digest);
-        let warm = client
-            .resolve_beside(&reference, &rule, &cache)
-            .await
-            .unwrap();
+        let warm = resolve(&reference).await;
         preload(&client, &warm, &cache, quiet()).await.unwrap();
         assert_eq!(warm.manifest_digest(), cold.manifest_digest());
-        assert_eq!(fake.lines().len(), before + 1);
+        assert_eq!(fake.lines().len(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_head_or_digest_costs_a_get() {
+    for answer in [
+        |reply: Reply| reply.replacing("docker-content-digest", "sha256:nonsense"),
+        |_: Reply| Reply::new(405, ""),
+        |_: Reply| Reply::error(404, "MANIFEST_UNKNOWN"),
+    ] {
+        let store = store();
+        let fake = Fake::start(move |seen| match seen.method == http::Method::HEAD {
+            true => answer(store.reply(seen)),
+            false => store.reply(seen),
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let client = client();
+        let cold = resolved(&client, &fake).await;
+        preload(&client, &cold, &cache, quiet()).await.unwrap();
+        let (top, when) = (cold.chain[0].descriptor(), jiff::Timestamp::UNIX_EPOCH);
+        let name = cold.reference.to_string();
+        cache.record(&name, &top, None, 1, when).await.unwrap();
+        let before = fake.lines().len();
+        let rule = PlatformRule::Required("linux/amd64".parse().unwrap());
+        let warm = client.resolve_beside(&cold.reference, &rule, &cache).await;
+        assert_eq!(warm.unwrap().digest, cold.digest);
+        let lines: Vec<_> = fake.lines()[before..]
+            .iter()
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(lines, ["HEAD", "GET"]);
     }
 }
 
@@ -572,5 +629,157 @@ async fn what_an_earlier_process_left_is_gone_on_with_even_if_it_is_wrong() {
             "{flipped}: {came}"
         );
         assert_eq!(cache.verify(&digest).unwrap(), LARGE as u64);
+    }
+}
+
+/// A client that takes so many milliseconds for a stall, and what it tells.
+fn impatient(stall: u64, slots: usize) -> (Client, Arc<Mutex<Vec<oci::Notice>>>) {
+    let http = net::Client::new(net::Config::default()).unwrap();
+    let mut config = oci::Config::new(http, Clock::fixed(jiff::Timestamp::UNIX_EPOCH));
+    config.retry.first_pause = Duration::from_millis(1);
+    config.retry.longest_pause = Duration::from_millis(2);
+    config.retry.stall = Duration::from_millis(stall);
+    config.retry.patience = Duration::from_millis(stall * 4);
+    config.retry.budget = Duration::from_millis(stall * 4);
+    config.requests_per_host = slots;
+    let notices: Arc<Mutex<Vec<oci::Notice>>> = Arc::default();
+    let told = notices.clone();
+    config.notices = Arc::new(move |notice| told.lock().unwrap().push(notice));
+    (Client::new(config), notices)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_stalls_goes_on_on_a_second_connection_from_where_it_stood() {
+    // With ranges and without, of a blob that comes whole and of one that comes in parts.
+    for (size, ranges) in [
+        (300_000, true),
+        (300_000, false),
+        (LARGE, true),
+        (LARGE, false),
+    ] {
+        let bytes: Vec<u8> = large()[..size].to_vec();
+        let digest = Digest::of(&bytes);
+        let mut store = Store::default();
+        let image = store.image("linux/amd64", &[&bytes]);
+        store.tag("v1", &image);
+        let asked = AtomicUsize::new(0);
+        let hex = digest.hex();
+        let fake = Fake::start(move |seen| {
+            let honest = store.reply(seen);
+            let honest = if ranges {
+                honest.in_range(seen)
+            } else {
+                honest
+            };
+            let of_blob = seen.target.ends_with(&hex);
+            match of_blob && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                true => honest.stalled_after(100_000),
+                false => honest,
+            }
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let (client, notices) = impatient(200, 16);
+        let image = resolved(&client, &fake).await;
+        let before = client.log().totals().body_bytes;
+        preload(&client, &image, &cache, quiet()).await.unwrap();
+        assert_eq!(cache.verify(&digest).unwrap(), size as u64);
+        let came = client.log().totals().body_bytes - before;
+        let most = size as u64 * 105 / 100 + 1000 + if ranges { 0 } else { 100_000 };
+        assert!(came <= most, "{size} {ranges}: {came}");
+        let silent = |it: &&oci::Notice| matches!(it, oci::Notice::Silent { .. });
+        let told = notices.lock().unwrap().iter().filter(silent).count();
+        // Where others go on, the stalled part is theirs long before that.
+        assert!(told >= 1 || size == LARGE, "{size} {ranges}");
+        if size < LARGE && ranges {
+            let seen = fake.seen();
+            let again = seen.iter().rfind(|it| it.target.ends_with(&digest.hex()));
+            assert_eq!(again.and_then(Seen::range), Some((100_000, size - 1)));
+        }
+        assert_eq!(names(&cache), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stalls_on_every_connection_fails_with_the_byte_that_did_not_come() {
+    let store = store();
+    let victim = Digest::of(&vec![7; 300_000]);
+    let fake = Fake::start(move |seen| {
+        let reply = store.reply(seen).in_range(seen);
+        match (seen.target.ends_with(&victim.hex()), seen.range()) {
+            (true, None) => reply.stalled_after(100_000),
+            (true, Some(_)) => reply.stalled_after(0),
+            _ => reply,
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let (client, notices) = impatient(50, 16);
+    let image = resolved(&client, &fake).await;
+    let error = preload(&client, &image, &cache, quiet()).await.unwrap_err();
+    let facts = crate::failure::Explain::facts(&error);
+    let fact = |name: &str| {
+        let found = facts.iter().find(|fact| fact.name == name);
+        found.map(|fact| fact.value.clone()).unwrap_or_default()
+    };
+    assert_eq!(fact("host"), fake.host(), "{facts:?}");
+    assert!(fact("address").starts_with("127.0.0.1"), "{facts:?}");
+    assert_eq!(fact("offset"), "100000", "{facts:?}");
+    let told = notices.lock().unwrap();
+    let named = |it: &oci::Notice| match it {
+        oci::Notice::Silent { what, .. } => what.contains(&victim.to_string()),
+        _ => false,
+    };
+    assert!(told.iter().any(named), "{told:?}");
+    // What came is there for the next run.
+    drop(told);
+    let blob = image.layers.iter().find(|it| it.digest == victim).unwrap();
+    assert_eq!(cache.received(blob).unwrap(), 100_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_scans_for_two_minutes_is_waited_for() {
+    let store = store();
+    let fake = Fake::start(move |seen| {
+        let reply = store.reply(seen).in_range(seen);
+        match seen.target.contains("/blobs/") {
+            true => reply.delayed_by(Duration::from_secs(120)),
+            false => reply,
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let http = net::Client::new(net::Config::default()).unwrap();
+    let config = oci::Config::new(http, Clock::fixed(jiff::Timestamp::UNIX_EPOCH));
+    let client = Client::new(config);
+    let image = resolved(&client, &fake).await;
+    let begun = tokio::time::Instant::now();
+    preload(&client, &image, &cache, quiet()).await.unwrap();
+    let took = begun.elapsed().as_secs();
+    assert!((120..130).contains(&took), "{took} s");
+    // Each is asked for twice at most: once, and once more when it was silent for too long.
+    assert!(blob_requests(&fake) <= 2 * 4, "{:?}", fake.lines());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_layers_through_one_slot_and_four_hundred_through_many() {
+    for (layers, slots) in [(100, 1), (400, 16)] {
+        let bytes: Vec<Vec<u8>> = (0..layers).map(|n| vec![n as u8; 300 + n]).collect();
+        let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let mut store = Store::default();
+        let image = store.image("linux/amd64", &slices);
+        store.tag("v1", &image);
+        let fake = Fake::start(move |seen| store.reply(seen)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let (client, _) = impatient(60_000, slots);
+        let image = resolved(&client, &fake).await;
+        let done = preload(&client, &image, &cache, quiet()).await.unwrap();
+        assert_eq!(done.blobs.len(), layers + 1);
+        assert_eq!(blob_requests(&fake), layers + 1);
+        assert_eq!(names(&cache), [""; 0]);
     }
 }

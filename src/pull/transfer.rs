@@ -6,6 +6,7 @@ use super::error::Error;
 use super::schedule::Task;
 use super::source::{Body, Source};
 use crate::cache::Partial;
+use crate::net::{Piece, Sink};
 use crate::oci::{Answered, Descriptor, Repository};
 
 /// How a transfer ended that did not fail.
@@ -80,22 +81,26 @@ async fn once<S: Source>(
     listener: &dyn Listener,
     new: &mut u64,
 ) -> Result<End, Error> {
-    let mut body = match source.part(repository, blob, range.as_ref()).await? {
+    let sink = partial.ticket().map(|ticket| Sink {
+        ticket,
+        range: range.clone().unwrap_or(0..blob.size),
+    });
+    let part = source.part(repository, blob, range.as_ref(), sink);
+    let mut body = match part.await? {
         Answered::NoRanges => return Ok(End::NoRanges),
         Answered::Body(body) => body,
     };
     listener.opened(task, body.covers(), body.is_whole());
     let mut writer = partial.writer()?;
-    while let Some(mut bytes) = body.chunk().await? {
+    while let Some(mut piece) = body.piece().await? {
         let left = task.cursor.left();
-        let size = bytes.len() as u64;
-        let room = left.end - left.start;
-        if size > room {
-            bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        }
-        *new += writer.write(left.start, &bytes)?;
-        task.cursor.advance(bytes.len() as u64);
-        listener.came(task, body.host(), bytes.len() as u64);
+        piece.truncate(left.end - left.start);
+        *new += match &piece {
+            Piece::Here(bytes) => writer.write(left.start, bytes)?,
+            Piece::Placed(size) => writer.placed(left.start, *size)?,
+        };
+        task.cursor.advance(piece.size());
+        listener.came(task, body.host(), piece.size());
         // The rest was given to somebody else.
         let end = task.cursor.left();
         if end.is_empty() && end.end < body.covers().end {

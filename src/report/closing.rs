@@ -51,6 +51,9 @@ pub(super) fn lines(report: &Report, voice: &Voice) -> Vec<String> {
                 said += &format!(", {} of them failed", host.failed);
             }
             said += &format!(", {} received", words::size(host.received));
+            if let Some(quota) = &host.quota {
+                said += &format!(", {quota}");
+            }
             vec![said]
         },
     );

@@ -1,5 +1,6 @@
 //! What happens in a run, as one type that every renderer reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::oci::Digest;
+use crate::oci::{Digest, Quota};
 use crate::outcome::ExitCode;
 
 /// One thing that happened, with its place in the run.
@@ -75,6 +76,22 @@ pub enum Detail {
         /// Why, in one sentence.
         reason: String,
     },
+    /// An image has got to a destination beyond the cache.
+    ImageDelivered {
+        /// The image's name in the document.
+        image: String,
+        /// The resolved digest.
+        #[schemars(with = "String")]
+        digest: Digest,
+        /// Where, as the document or the command line names it: `docker-archive web.tar`.
+        to: String,
+        /// What it is called there, what had to be done, and what does not work there.
+        detail: String,
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "milliseconds")]
+        #[schemars(with = "u64")]
+        took: Duration,
+    },
     /// The lock file says what an image is. Sent for each of its images when the run has begun.
     ImagePinned {
         /// The image's name in the document.
@@ -115,6 +132,9 @@ pub enum Detail {
         fetched: u64,
         /// Bytes that were in the cache before.
         cached: u64,
+        /// Bytes by the host that sent them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        served: BTreeMap<String, u64>,
         /// How long it took.
         #[serde(rename = "took_ms", with = "milliseconds")]
         #[schemars(with = "u64")]
@@ -307,6 +327,9 @@ pub struct HostRequests {
     pub failed: u64,
     /// Bytes of bodies received.
     pub received: u64,
+    /// How many requests it still allows, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 /// A step as it is announced when the run begins.

@@ -180,8 +180,19 @@ pub struct ImageReport {
     pub fetched: Option<u64>,
     /// Bytes that were in the cache before. Absent if it was not preloaded.
     pub cached: Option<u64>,
+    /// Who sent its blobs. Empty if nothing was fetched.
+    pub served: Vec<ServedReport>,
     /// The trust rule that it satisfies. Absent if it was not verified.
     pub verified: Option<VerifiedReport>,
+}
+
+/// A host that sent blobs of an image.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ServedReport {
+    /// The host, with its port: the registry, a mirror, or where one of them keeps its blobs.
+    pub host: String,
+    /// The bytes that it sent.
+    pub bytes: u64,
 }
 
 /// An image that the lock file pins.

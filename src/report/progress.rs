@@ -125,6 +125,7 @@ impl Progress {
                     done: 0,
                 });
             }
+            Detail::ImageDelivered { .. } => self.wait = None,
             Detail::ImagePreloaded { image, .. } => {
                 self.wait = None;
                 self.blobs.retain(|blob| blob.image != *image);

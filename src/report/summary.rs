@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::event::{StepLine, StepOutcome};
 use super::model::{
     self, Exit, GateReport, ImageReport, LoginReport, NoticeReport, PinnedReport, ProbeReport,
-    RegistryReport, Report, Requests, SampleReport, SignatureReport, StepReport, VerifiedReport,
-    WarningReport,
+    RegistryReport, Report, Requests, SampleReport, ServedReport, SignatureReport, StepReport,
+    VerifiedReport, WarningReport,
 };
 use super::{Detail, Event};
 
@@ -154,6 +154,7 @@ impl Summary {
             Detail::BlobStarted { .. }
             | Detail::BlobProgressed { .. }
             | Detail::BlobFinished { .. }
+            | Detail::ImageDelivered { .. }
             | Detail::RunResumed { .. }
             | Detail::Waiting { .. } => {}
         }
@@ -234,6 +235,7 @@ impl Summary {
                     bytes: *bytes,
                     fetched: None,
                     cached: None,
+                    served: Vec::new(),
                     verified: None,
                 });
             }
@@ -241,6 +243,7 @@ impl Summary {
                 image,
                 fetched,
                 cached,
+                served,
                 ..
             } => {
                 let known = images
@@ -249,6 +252,11 @@ impl Summary {
                 if let Some(known) = known {
                     known.fetched = Some(*fetched);
                     known.cached = Some(*cached);
+                    let served = served.iter().map(|(host, bytes)| ServedReport {
+                        host: host.clone(),
+                        bytes: *bytes,
+                    });
+                    known.served = served.collect();
                 }
             }
             Detail::ImageVerified {

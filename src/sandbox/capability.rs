@@ -41,6 +41,8 @@ pub enum Need {
     UnixSocket,
     /// Variables of the environment.
     Variable,
+    /// What stands between a run and a host.
+    Way,
 }
 
 /// Who provides something in the sandbox.
@@ -82,7 +84,7 @@ pub struct Capability {
 }
 
 /// Every need, in the order of the page.
-pub const CAPABILITIES: [Capability; 17] = [
+pub const CAPABILITIES: [Capability; 18] = [
     row(
         Need::Tcp,
         "TCP connections out",
@@ -105,6 +107,13 @@ pub const CAPABILITIES: [Capability; 17] = [
         "natively, for the component: keys and authorities stay outside",
     ),
     row(
+        Need::Way,
+        "proxies, `connect-to`, client certificates",
+        "as the variables and the document say",
+        Provider::Launcher,
+        "the launcher goes these ways: the component can't reach what stands between, and gets no key and no variable with a proxy's password",
+    ),
+    row(
         Need::SystemRoots,
         "the system's certificate authorities",
         "trusted, beside Mozilla's",
@@ -116,7 +125,7 @@ pub const CAPABILITIES: [Capability; 17] = [
         "files",
         "as the user may",
         Provider::Launcher,
-        "copies of the files that are read, and no others; folders that are written, themselves",
+        "copies of the files that are read, and no others; folders that are written, themselves; the launcher may fill a file of these for the component",
     ),
     row(
         Need::FileLock,
@@ -184,16 +193,16 @@ pub const CAPABILITIES: [Capability; 17] = [
     row(
         Need::ChildProcess,
         "other programs",
-        "credential helpers of Docker's configuration",
+        "credential helpers of Docker's configuration, containerd's `ctr`",
         Provider::Nobody,
-        "a pipeline that needs a login from a credential helper is refused before it runs",
+        "a pipeline that needs a login from a credential helper, or `ctr`, is refused before it runs",
     ),
     row(
         Need::UnixSocket,
         "Unix sockets",
-        "no step of this version",
+        "`preload` into Docker Engine or containerd",
         Provider::Nobody,
-        "no step of this version",
+        "a pipeline that needs one is refused before it runs; `docker-archive` and registries need none",
     ),
     row(
         Need::Udp,
@@ -228,7 +237,20 @@ pub fn lacking(grants: &Grants) -> Vec<Failure> {
         .iter()
         .filter(|(program, _)| grants.needed.contains(*program))
         .filter(|_| !is_provided(Need::ChildProcess));
-    programs
+    let sockets = grants
+        .sockets
+        .iter()
+        .filter(|_| !is_provided(Need::UnixSocket));
+    let sockets = sockets.map(|(path, reasons)| {
+        let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+        let message = format!("the sandbox has no Unix sockets, and this run needs {path}");
+        Failure::new(ExitCode::NotGranted, message)
+            .caused_by(format!("{}: it would be spoken to", reasons.join(", ")))
+            .hinted(
+                "write the image with `docker-archive`, and load it after the run; or leave --sandbox out",
+            )
+    });
+    let programs = programs
         .map(|(program, reasons)| {
             let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
             Failure::new(
@@ -236,12 +258,14 @@ pub fn lacking(grants: &Grants) -> Vec<Failure> {
                 format!("the sandbox runs no other program, and this run needs `{program}`"),
             )
             .caused_by(format!("{}: {program} would be asked", reasons.join(", ")))
-            .hinted(
+            .hinted(if program == crate::platform::containerd::PROGRAM {
+                "write the image with `oci-archive`, and import it after the run; or leave --sandbox out"
+            } else {
                 "give the registry its login under `registries`, from a secret, or write \
-                 `credentials: []` to go without; or leave --sandbox out",
-            )
-        })
-        .collect()
+                 `credentials: []` to go without; or leave --sandbox out"
+            })
+        });
+    sockets.chain(programs).collect()
 }
 
 fn is_provided(need: Need) -> bool {
@@ -260,6 +284,19 @@ mod tests {
             let same = CAPABILITIES.iter().filter(|other| other.need == row.need);
             assert_eq!(same.count(), 1, "{:?}", row.need);
         }
+    }
+
+    #[test]
+    fn engines_are_refused_with_what_to_do_instead() {
+        let mut grants = Grants::default();
+        grants.socket("/var/run/docker.sock", "docker");
+        grants.program("ctr", "containerd", true);
+        let lacking = lacking(&grants);
+        let hint = |place: usize| lacking[place].hint.clone().unwrap();
+        assert!(lacking[0].message.contains("/var/run/docker.sock"));
+        assert!(hint(0).contains("docker-archive"), "{}", hint(0));
+        assert!(lacking[1].message.contains("`ctr`"));
+        assert!(hint(1).contains("oci-archive"), "{}", hint(1));
     }
 
     #[test]

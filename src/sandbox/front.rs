@@ -62,7 +62,7 @@ pub fn is_own(name: &str) -> bool {
 }
 
 /// Variables that mean something outside the sandbox alone.
-pub const OUTSIDE: [&str; 3] = ["TEMP", "TMPDIR", "XDG_STATE_HOME"];
+pub const OUTSIDE: [&str; 4] = ["DOCKER_HOST", "TEMP", "TMPDIR", "XDG_STATE_HOME"];
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ pub(super) fn weight(detail: &Detail) -> Weight {
         }
         Detail::BlobFinished { .. }
         | Detail::GateJudged { .. }
+        | Detail::ImageDelivered { .. }
         | Detail::ImagePinned { .. }
         | Detail::ImagePreloaded { .. }
         | Detail::ImageVerified { .. }

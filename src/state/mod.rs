@@ -21,7 +21,7 @@ pub use error::JournalError;
 pub use header::{Header, Liveness, Options};
 pub use journal::Journal;
 pub use read::{Claim, Found, Writer, claim, list, sweep};
-pub use shelf::Shelves;
+pub use shelf::{Shelves, is_marked};
 
 /// The folder of journals, in the cache.
 pub const FOLDER: &str = "runs";

@@ -14,6 +14,8 @@ use crate::oci::Digest;
 
 /// The folder of shelves, in the launcher's own folder.
 const SHELVES: &str = "journals";
+/// The file in a cache that a component could write, by which other users and homes know: theirs have no shelf for it.
+pub const MARK: &str = ".shipgate-sandbox";
 /// The file on a shelf that names the folder that it is for.
 const LABEL: &str = "folder";
 
@@ -44,13 +46,14 @@ impl Shelves {
         fs::write(shelf.join(LABEL), label.as_bytes()).map_err(failed)
     }
 
-    /// Returns the shelf of a cache, if a component could once write its journals.
+    /// Returns the shelf of a cache, if a component could once write its journals. It need not be there, if that was
+    /// with another home: then nothing is known of any run.
     #[must_use]
     pub fn of(&self, cache: &Path) -> Option<PathBuf> {
         let cache = real(cache);
         let runs = cache.join(FOLDER);
         let open = |folder: &Path| self.shelf(folder).is_dir();
-        runs.ancestors().any(open).then(|| self.shelf(&cache))
+        (is_marked(&cache) || runs.ancestors().any(open)).then(|| self.shelf(&cache))
     }
 
     fn shelf(&self, folder: &Path) -> PathBuf {
@@ -73,6 +76,13 @@ impl Shelves {
             }
         }
     }
+}
+
+/// Says whether a cache has the [`MARK`] of one that a component could write. One without it may have lost it: a component
+/// can remove it as long as it runs.
+#[must_use]
+pub fn is_marked(cache: &Path) -> bool {
+    fs::symlink_metadata(cache.join(MARK)).is_ok()
 }
 
 /// Returns a folder by its one name, as far as it is there.
@@ -108,6 +118,20 @@ mod tests {
         assert_eq!(
             shelves.of(&work.path().join("b/../b")),
             shelves.of(&work.path().join("b"))
+        );
+    }
+
+    #[test]
+    fn a_cache_that_is_marked_has_a_shelf_with_every_home() {
+        let state = tempfile::tempdir().unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        let shelves = Shelves::in_folder(state.path());
+        assert_eq!(shelves.of(cache.path()), None);
+        fs::write(cache.path().join(MARK), "").unwrap();
+        assert!(
+            shelves
+                .of(cache.path())
+                .is_some_and(|shelf| !shelf.exists())
         );
     }
 

@@ -3,6 +3,8 @@
 //! A verb is registered here, once; everything else that it has is in its own file.
 
 pub mod check;
+mod deliver;
+pub mod destination;
 pub mod gate;
 mod headers;
 pub mod notify;
@@ -18,7 +20,9 @@ use crate::engine::task::{Action, Condition, DEFAULT_TIMEOUT, Task, Tasks};
 use crate::engine::world::{Context, State};
 use crate::failure::Failure;
 use crate::notice::Status;
+use crate::oci::Fallback;
 use crate::oci::credentials::Need;
+use crate::oci::hosts::Role;
 use crate::pipeline::address::{ImageName, Name};
 use crate::pipeline::model::{Step, Steps};
 use crate::pipeline::record::one_of;
@@ -176,6 +180,30 @@ fn registry(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
             }
             Need::Variable(variable) => grants.variable(variable, &why),
         }
+    }
+}
+
+/// Adds everybody who may be asked for what a registry has: its mirrors, and itself if it may be asked.
+fn sources(name: &str, reason: &str, grants: &mut Grants, context: &Context) {
+    let registries = &context.world.registries;
+    let Some(sources) = registries.sources(name) else {
+        return registry(name, reason, grants, context);
+    };
+    for mirror in &sources.mirrors {
+        let why = format!("{reason} (mirror of {name})");
+        registry(&mirror.name(), &why, grants, context);
+        if mirror.hands_challenges_on() {
+            // It answers with the registry's own challenge, which names the registry's token service.
+            for listed in registries.listed(name) {
+                if listed.role == Role::Token {
+                    let place = &listed.place;
+                    grants.host(place.host(), place.port(), listed.reason(name));
+                }
+            }
+        }
+    }
+    if sources.fallback == Fallback::Allow {
+        registry(name, reason, grants, context);
     }
 }
 

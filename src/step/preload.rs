@@ -6,7 +6,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::time::Instant;
 
-use super::registry;
+use super::deliver;
+use super::destination::Destination;
+use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::plan::Cost;
 use crate::engine::task::{Action, Rehearsal};
@@ -15,37 +17,35 @@ use crate::failure::Failure;
 use crate::oci::{Manifest, Resolved};
 use crate::outcome::ExitCode;
 use crate::pipeline::address::ImageName;
-use crate::pipeline::record::{choice, record};
+use crate::pipeline::record::record;
 use crate::pull::{self, CONNECTIONS, OnProgress, Progress, Puller};
 use crate::report::{Detail, words};
 
 record! {
-    /// Fetches images, every byte checked against its digest.
+    /// Fetches images, every byte checked against its digest, and hands them on.
     pub struct Preload("`preload`") {
         /// The images, by their names under `images`.
         images: Vec<ImageName>,
-        /// Where the images go.
+        /// Where the images go. They are in the cache in any case.
         to: Vec<Destination> = vec![Destination::Cache],
     }
     check = |preload, _, context| crate::pipeline::validate::distinct_images(&preload.images, context);
 }
 
-choice! {
-    /// A place for images.
-    pub enum Destination("a destination", later = ["engine", "archive", "registry", "cluster", "docker", "containerd"]) {
-        /// The content-addressed cache.
-        Cache = "cache",
+impl Preload {
+    /// Makes one of the names of images and where they go, for commands that have no document.
+    #[must_use]
+    pub fn of(images: Vec<String>, to: Vec<Destination>) -> Self {
+        Self {
+            images: images.into_iter().map(super::unplaced).collect(),
+            to,
+        }
     }
 }
 
 impl Preload {
-    /// Makes one of the names of images, for commands that have no document.
-    #[must_use]
-    pub fn of(images: Vec<String>) -> Self {
-        Self {
-            images: images.into_iter().map(super::unplaced).collect(),
-            to: vec![Destination::Cache],
-        }
+    fn names(&self) -> Vec<&str> {
+        self.images.iter().map(ImageName::as_str).collect()
     }
 }
 
@@ -61,10 +61,13 @@ impl Action for Preload {
     fn grants(&self, grants: &mut Grants, context: &Context) {
         for image in &self.images {
             if let Some(reference) = context.world.images.reference(image.as_str()) {
-                registry(&reference.repository.registry, "preload", grants, context);
+                sources(&reference.repository.registry, "preload", grants, context);
             }
         }
         grants.write(context.world.cache.root().display().to_string(), "cache");
+        for destination in &self.to {
+            deliver::grants(destination, grants, context);
+        }
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
@@ -75,7 +78,8 @@ impl Action for Preload {
                 .images
                 .iter()
                 .map(|name| preload(name.as_str(), &puller, context));
-            try_join_all(images).await.map(|_| ())
+            try_join_all(images).await?;
+            deliver::deliver(&self.names(), &self.to, context).await
         }
         .boxed()
     }
@@ -86,7 +90,9 @@ impl Action for Preload {
                 .images
                 .iter()
                 .map(|name| forecast(name.as_str(), context));
-            Ok(try_join_all(images).await?.into_iter().collect())
+            let mut rehearsed = try_join_all(images).await?;
+            rehearsed.push(deliver::rehearse(&self.names(), &self.to, context).await?);
+            Ok(rehearsed.into_iter().collect())
         }
         .boxed()
     }
@@ -125,6 +131,7 @@ async fn preload(name: &str, puller: &Puller, context: &Context) -> Result<(), F
         digest: image.digest,
         fetched: done.fetched,
         cached: done.cached,
+        served: done.served,
         took: began.elapsed(),
     });
     Ok(())
@@ -151,9 +158,17 @@ async fn forecast(name: &str, context: &Context) -> Result<Rehearsal, Failure> {
     );
     let mut rehearsal = Rehearsal::said(line);
     let requests = missing.len() as u64;
-    let place = world
-        .registries
-        .endpoint(&image.reference.repository.registry);
+    let registry = &image.reference.repository.registry;
+    let mut first = registry.clone();
+    if let Some(sources) = world.registries.sources(registry) {
+        if let Some(mirror) = sources.mirrors.first() {
+            first = mirror.name();
+        }
+        rehearsal
+            .lines
+            .push(format!("{name}: asks {}", sources.in_words(registry)));
+    }
+    let place = world.registries.endpoint(&first);
     let (host, port) = place.map_err(|error| failed(name, &error.into()))?;
     rehearsal.expects(format!("{host}:{port}"), Cost { requests, bytes });
     Ok(rehearsal)

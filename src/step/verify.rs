@@ -3,7 +3,7 @@
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, TryFutureExt};
 
-use super::registry;
+use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;
@@ -45,7 +45,7 @@ impl Action for Verify {
     fn grants(&self, grants: &mut Grants, context: &Context) {
         for image in &self.images {
             if let Some(reference) = context.world.images.reference(image.as_str()) {
-                registry(&reference.repository.registry, "verify", grants, context);
+                sources(&reference.repository.registry, "verify", grants, context);
             }
         }
         if let Some(policy) = &context.world.policy {
@@ -79,6 +79,22 @@ impl Verify {
     }
 }
 
+/// Makes sure that an image satisfies its trust rule before it leaves the cache. Says so if a rule
+/// matches it; an image that none matches may go anywhere.
+pub(super) async fn prove(name: &str, context: &Context) -> Result<Option<String>, Failure> {
+    let world = &context.world;
+    let image = world.images.resolve(name, context).await;
+    let image = image.map_err(|error| error.failure(name, ExitCode::LookupFailed))?;
+    let policy = world.policy.as_ref();
+    let Some(rule) = policy.and_then(|policy| policy.rule_for(&image.reference.repository)) else {
+        return Ok(None);
+    };
+    if !world.state.is_proven(name, image.digest) {
+        judge(name, context).await?;
+    }
+    Ok(Some(rule.pattern.to_string()))
+}
+
 async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
     let world = &context.world;
     let Some(policy) = &world.policy else {
@@ -110,6 +126,7 @@ async fn judge(name: &str, context: &Context) -> Result<String, Failure> {
     if let Some(failure) = verdict.failure() {
         return Err(failure.fact("image", name));
     }
+    world.state.proven(name, image.digest);
     let rule = verdict.rule.map(|rule| rule.pattern).unwrap_or_default();
     let warned = |message: String| {
         context.events.emit(Detail::Warned {

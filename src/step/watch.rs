@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::gate::Gate;
 use super::headers::headers;
 use super::question::{self as document, HttpProbe, Known, Question, TcpProbe};
-use super::registry;
+use super::sources;
 use crate::engine::grants::Grants;
 use crate::engine::task::{Action, Rehearsal};
 use crate::engine::world::Context;
@@ -173,7 +173,7 @@ impl Action for Watch {
         for image in self.images() {
             if let Some(reference) = context.world.images.reference(image) {
                 let host = &reference.repository.registry;
-                registry(host, "digest for a gate", grants, context);
+                sources(host, "digest for a gate", grants, context);
             }
         }
     }

@@ -9,6 +9,7 @@ mod escapes;
 mod hosts;
 mod journal;
 mod refusals;
+mod ways;
 
 use std::fs;
 

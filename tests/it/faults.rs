@@ -1,9 +1,11 @@
 //! Registries that limit, stall, forget and redirect, as the fault proxy plays them: what the
 //! client makes of it, and what it leaves alone.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use shipgate::clock::Clock;
 use shipgate::failure::Explain as _;
 use shipgate::net;
@@ -18,21 +20,23 @@ use crate::preload::assert_holds;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Serves one image as `acme/web:v1`.
-fn registry(image: &Image) -> FaultProxy {
+pub fn registry(image: &Image) -> FaultProxy {
     let image = image.clone();
+    let manifest = format!("manifests/{}", image.digest());
+    // Hashed once: the proxy has one thread, and a test's build is slow.
+    let blobs: HashMap<String, Bytes> = (image.layers.iter().chain([&image.config]))
+        .map(|blob| (format!("blobs/{}", digest(blob)), blob.clone().into()))
+        .collect();
     FaultProxy::serving(move |request| {
         let Some(rest) = request.path().strip_prefix("/v2/acme/web/") else {
             return Content::new(404, "");
         };
-        let manifest = format!("manifests/{}", image.digest());
         if rest == "manifests/v1" || rest == manifest {
-            return Content::ok(image.manifest.clone()).header("Content-Type", MANIFEST);
+            return Content::ok(image.manifest.clone())
+                .header("Content-Type", MANIFEST)
+                .header("Docker-Content-Digest", &image.digest());
         }
-        let blobs = image.layers.iter().chain([&image.config]);
-        match blobs
-            .into_iter()
-            .find(|blob| rest == format!("blobs/{}", digest(blob)))
-        {
+        match blobs.get(rest) {
             Some(blob) => Content::ok(blob.clone()),
             None => Content::new(404, ""),
         }
@@ -43,7 +47,8 @@ fn small() -> Image {
     Image::new("faults", &[200_000, 3000])
 }
 
-fn reference(proxy: &FaultProxy) -> String {
+/// Returns the name of that image.
+pub fn reference(proxy: &FaultProxy) -> String {
     format!("{}/acme/web:v1", proxy.address())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shipgate::cli::derive::AUTHORITY;
 use shipgate::cli::environment::Environment;
@@ -15,6 +15,7 @@ use shipgate::sandbox::{Folder, Host, Policy, front, pattern};
 
 use crate::egress::Granted;
 use crate::failure;
+use crate::paths::real;
 use crate::stage::Carry;
 
 /// The reason of what was given on the command line.
@@ -29,9 +30,14 @@ pub struct Cage {
     pub hosts: Vec<(Granted, String)>,
     /// Files that are read: as they are written in the document, and why.
     pub files: Vec<(String, String)>,
-    /// Files with certificate authorities that the launcher trusts for it: the component does not get
-    /// them.
+    /// Where those are that were there when they were looked for: no others are judged, and no others are
+    /// copied.
+    pub found: BTreeMap<String, PathBuf>,
+    /// Files with certificate authorities that the launcher trusts for it, and with its client
+    /// certificates: the component does not get them.
     pub trusted: Vec<(String, String)>,
+    /// Hosts that stand between, which the launcher alone connects to.
+    pub between: Vec<(Host, String)>,
     /// Folders.
     pub folders: Vec<Mount>,
     /// Single files that are written: as they are written, why, and how they get out.
@@ -93,7 +99,12 @@ impl Cage {
         };
         for (host, reasons) in &grants.hosts {
             // What is no host and port can't be connected to either.
-            if let Ok(host) = host.parse::<Host>() {
+            if let Ok(place) = host.parse::<Host>() {
+                if grants.is_connecting(host, reasons) {
+                    self.between.push((place, reason(reasons)));
+                    continue;
+                }
+                let host = place;
                 let granted = Granted {
                     host,
                     by_hand: false,
@@ -102,7 +113,8 @@ impl Cage {
             }
         }
         for (path, reasons) in &grants.read {
-            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY);
+            let only_trusted = reasons.iter().all(|reason| reason == AUTHORITY)
+                || grants.is_connecting(path, reasons);
             let list = if only_trusted {
                 &mut self.trusted
             } else {
@@ -135,6 +147,9 @@ impl Cage {
             }
         }
         for (name, reasons) in &grants.variables {
+            if grants.is_connecting(name, reasons) {
+                continue;
+            }
             self.variables.push((name.clone(), reason(reasons)));
         }
         // What is granted by name needs no second mention.
@@ -203,7 +218,14 @@ impl Cage {
         Ok(())
     }
 
-    /// Returns what a policy refuses of it: one failure a grant.
+    /// Looks for the files that are to be read.
+    pub fn find_files(&mut self) {
+        let files = self.files.iter().chain(&self.trusted);
+        let found = files.map(|(path, _)| (path.clone(), self.real(path)));
+        self.found = found.filter(|(_, real)| real.exists()).collect();
+    }
+
+    /// Returns what a policy refuses of it, of files those that were found: one failure a grant.
     pub fn denied(&self, policy: &Policy) -> Vec<Failure> {
         let folder = real(&self.working_folder);
         let refused = |subject: Subject<'_>, name: &str, reason: &str| {
@@ -214,29 +236,30 @@ impl Cage {
             let name = granted.host.to_string();
             found.push(refused(Subject::Connect(&granted.host), &name, reason));
         }
+        for (host, reason) in &self.between {
+            found.push(refused(Subject::Connect(host), &host.to_string(), reason));
+        }
         for (path, reason) in self.files.iter().chain(&self.trusted) {
-            let real = self.real(path);
             // What is not there can't be read.
-            if real.exists() {
-                found.push(refused(Subject::Read(&real), path, reason));
+            if let Some(real) = self.found.get(path) {
+                found.push(refused(Subject::Read(real), path, reason));
             }
         }
         for mount in &self.folders {
             let real = real(&mount.host);
             let (name, reason) = (&mount.shown, &mount.reason);
             let planned = self.planned.iter().any(|(path, _)| path == name);
-            if mount.read_only && !planned {
-                found.push(refused(Subject::Read(&real), name, reason));
-                continue;
-            }
             // Who may write a folder may read it: a list of what may be written is enough for that.
-            let subject = Subject::Read(&real);
-            let denied = policy
-                .denies(subject, &folder)
-                .and_then(|why| denial(&subject, name, reason, why));
-            let written = || refused(Subject::Write(&real), name, reason);
-            // What is planned is asked about below.
-            found.push(denied.or_else(|| if planned { None } else { written() }));
+            let denied = || {
+                let why = policy.denies(Subject::Read(&real), &folder)?;
+                denial(&Subject::Read(&real), name, reason, why)
+            };
+            found.push(match mount.read_only {
+                // What a run would write is asked about below.
+                true if planned => denied(),
+                true => refused(Subject::Read(&real), name, reason),
+                false => denied().or_else(|| refused(Subject::Write(&real), name, reason)),
+            });
         }
         for (path, reason) in &self.planned {
             let real = self.real(path);
@@ -268,49 +291,6 @@ impl Cage {
         let folder = real(&self.working_folder);
         let kept = |name: &String| policy.denies(Subject::Variable(name), &folder).is_none();
         self.front.retain(kept);
-    }
-
-    /// Says which grant would open a file or folder that is the launcher's own.
-    pub fn opens(&self, own: &Path) -> Option<Failure> {
-        let own = real(own);
-        let touched = |path: &Path| own.starts_with(path) || path.starts_with(&own);
-        let folders = self.folders.iter().map(|mount| real(&mount.host));
-        let files = self.files.iter().map(|(path, _)| self.real(path));
-        let carried = self.carried.iter().map(|(path, ..)| self.real(path));
-        let path = folders
-            .chain(files)
-            .chain(carried)
-            .find(|path| touched(path))?;
-        let message = format!("can't grant {}", path.display());
-        Some(
-            Failure::new(ExitCode::Usage, message)
-                .caused_by(format!(
-                    "the launcher keeps its own files in {}: whoever can change them is outside the sandbox",
-                    own.display()
-                ))
-                .hinted("grant a folder that does not hold it"),
-        )
-    }
-
-    /// Says which grant would let the component change a file or folder that decides what runs.
-    pub fn changes(&self, own: &Path) -> Option<Failure> {
-        let own = real(&self.working_folder.join(own));
-        let touched = |path: &Path| own.starts_with(path) || path.starts_with(&own);
-        let folders = self.folders.iter().filter(|mount| !mount.read_only);
-        let carried = self.carried.iter().map(|(path, ..)| self.real(path));
-        let path = folders
-            .map(|mount| real(&mount.host))
-            .chain(carried)
-            .find(|path| touched(path))?;
-        let message = format!("can't grant {} to be written", path.display());
-        Some(
-            Failure::new(ExitCode::Usage, message)
-                .caused_by(format!(
-                    "{} says which component may run: whoever can change it is outside the sandbox",
-                    own.display()
-                ))
-                .hinted("grant a folder that does not hold it, or keep it elsewhere"),
-        )
     }
 
     /// Returns a path as it is once links are followed.
@@ -355,19 +335,10 @@ fn denial(subject: &Subject<'_>, name: &str, reason: &str, why: String) -> Optio
     )
 }
 
-/// Returns a path without links, as far as it is there; the rest is taken by its letters.
-fn real(path: &Path) -> PathBuf {
-    if let Ok(real) = fs::canonicalize(path) {
-        return real;
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => real(parent).join(name),
-        _ => pattern::flat(path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn cage(folder: &Path) -> Cage {
@@ -437,6 +408,7 @@ mod tests {
         fs::write(folder.path().join("p.yml"), "").unwrap();
         let mut cage = cage(folder.path());
         cage.add(&grants(), &Purpose::Run, &environment());
+        cage.find_files();
         let mut policy = Policy::default();
         let denied = [
             "connect:ghcr.io",
@@ -471,36 +443,12 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), folder.path().join("keys")).unwrap();
         let mut cage = cage(folder.path());
         cage.files.push(("keys/secret".into(), "key".into()));
+        cage.find_files();
         let mut policy = Policy::default();
         let file = "version: 1\nallow: {read: [.]}\n";
         policy
             .add_file(&shipgate::pipeline::Source::new("p", file))
             .unwrap();
         assert_eq!(cage.denied(&policy).len(), 1);
-    }
-
-    #[test]
-    fn the_launchers_own_files_are_never_granted() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("state/key");
-        let mut cage = cage(folder.path());
-        cage.files.push(("p.yml".into(), String::new()));
-        assert!(cage.opens(&own).is_none());
-        cage.files
-            .push(("state/../state/key".into(), String::new()));
-        assert!(cage.opens(&own).is_some());
-        cage.files.clear();
-        let mount = cage.mount(".", true, String::new());
-        cage.folders.push(mount);
-        assert!(cage.opens(&own).is_some());
-        // What only decides may be read, and not be written.
-        assert!(cage.changes(&own).is_none());
-        let mount = cage.mount("state", false, String::new());
-        cage.folders.push(mount);
-        assert!(cage.changes(&own).is_some());
-        assert!(cage.changes(Path::new("p.yml")).is_none());
-        cage.carried
-            .push(("p.yml".into(), String::new(), Carry::Replace));
-        assert!(cage.changes(Path::new("p.yml")).is_some());
     }
 }

@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::sealed::{Code, KEY_LENGTH, tag_of};
+use crate::shelf::Shelf;
 
 /// Where a launcher keeps its own files. Neither may be granted to a component.
 #[derive(Clone, Debug)]
@@ -68,8 +69,6 @@ pub struct Loaded {
     pub warning: Option<String>,
 }
 
-/// How many compiled components are kept, the newest ones.
-const KEPT: usize = 4;
 /// The name of the key's file.
 const KEY: &str = "compiled.key";
 
@@ -107,17 +106,8 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
         }
     });
     if let Some((places, key)) = &key {
-        let (digest, guess) = bytes.digest_beside(|| Guess::newest(engine, &places.compiled, key));
-        let digest = digest.map_err(Error::Unreadable)?;
-        let file = places.compiled.join(name(engine, &digest));
-        let code = match guess {
-            Some(guess) if guess.file == file => guess.code,
-            _ => {
-                let code = Code::read(&file, key);
-                mark_as_newest(&file);
-                code
-            }
-        };
+        let found = find(engine, &bytes, places, key).map_err(Error::Unreadable)?;
+        let Found { digest, file, code } = found;
         match code.map(|code| code.map(|code| code.load(engine))) {
             Ok(Some(Ok(component))) => {
                 return Ok(Loaded {
@@ -139,9 +129,9 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
     let digest = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
     let component = Component::new(engine, &bytes).map_err(Error::Unusable)?;
     if let Some((places, key)) = &key {
-        let file = places.compiled.join(name(engine, &digest));
+        let name = name(engine, &digest);
         let code = component.serialize().map_err(Error::Unusable)?;
-        if let Err(error) = write(&file, &code, key) {
+        if let Err(error) = write(&places.compiled, &name, &code, key) {
             let folder = places.compiled.display();
             warning.get_or_insert(format!("compiled code is not kept in {folder}: {error}"));
         }
@@ -151,6 +141,52 @@ pub fn load(engine: &Engine, bytes: Bytes, places: Option<&Places>) -> Result<Lo
         digest,
         warning,
     })
+}
+
+/// Loads a component that was compiled earlier. Nothing comes back where there is anything to tell: [`load`] tells it.
+pub fn load_kept(engine: &Engine, bytes: &Bytes, places: &Places) -> Option<Loaded> {
+    // Where nothing was ever kept, nothing is made here.
+    if !places.state.join(KEY).is_file() {
+        return None;
+    }
+    let key = key(&places.state).ok()?;
+    let Found { digest, code, .. } = find(engine, bytes, places, &key).ok()?;
+    let component = code.ok()??.load(engine).ok()?;
+    Some(Loaded {
+        component,
+        digest,
+        warning: None,
+    })
+}
+
+/// What there is of a component.
+struct Found {
+    digest: String,
+    file: PathBuf,
+    code: Result<Option<Code>, String>,
+}
+
+fn find(
+    engine: &Engine,
+    bytes: &Bytes,
+    places: &Places,
+    key: &[u8; KEY_LENGTH],
+) -> io::Result<Found> {
+    let (digest, guess) = bytes.digest_beside(|| Guess::newest(engine, &places.compiled, key));
+    let digest = digest?;
+    let name = name(engine, &digest);
+    let file = places.compiled.join(&name);
+    let code = match guess {
+        Some(guess) if guess.file == file => guess.code,
+        _ => {
+            // The next start expects this one.
+            if let Ok(shelf) = Shelf::open(&places.compiled) {
+                shelf.touch(&name);
+            }
+            Code::read(&file, key)
+        }
+    };
+    Ok(Found { digest, file, code })
 }
 
 impl Bytes {
@@ -213,20 +249,6 @@ impl Guess {
     }
 }
 
-/// Lets the next start expect this one, and the last one to be thrown away be another.
-fn mark_as_newest(file: &Path) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the time of a file is the wall clock's"
-    )]
-    let now = std::time::SystemTime::now();
-    // Where it can't be marked, or is not there, the next start is a little slower.
-    let _ = fs::File::options()
-        .append(true)
-        .open(file)
-        .and_then(|file| file.set_modified(now));
-}
-
 /// Returns the file name of a compiled component: what it was made of, and for which engine.
 fn name(engine: &Engine, digest: &str) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
@@ -238,63 +260,58 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes compiled code with its tag, whole or not at all, and removes the oldest of many.
-fn write(file: &Path, code: &[u8], key: &[u8; KEY_LENGTH]) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    private_folder(folder)?;
-    let mut part = tempfile::Builder::new()
-        .suffix(".part")
-        .tempfile_in(folder)?;
-    part.write_all(&tag_of(file, code, key))?;
-    part.write_all(code)?;
-    part.persist(file).map_err(|error| error.error)?;
-    prune(folder)
-}
-
-fn prune(folder: &Path) -> io::Result<()> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.path().extension().is_some_and(|end| end == "cwasm") {
-            files.push((entry.metadata()?.modified()?, entry.path()));
-        }
-    }
-    files.sort();
-    let surplus = files.len().saturating_sub(KEPT);
-    for (_, path) in files.into_iter().take(surplus) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
+/// Writes compiled code with its tag.
+fn write(folder: &Path, name: &str, code: &[u8], key: &[u8; KEY_LENGTH]) -> io::Result<()> {
+    let shelf = Shelf::open(folder)?;
+    let tag = tag_of(&shelf.path(name), code, key);
+    shelf.write(name, &[&tag, code])
 }
 
 /// Returns the key of this user on this machine, made at the first need.
 fn key(folder: &Path) -> io::Result<[u8; KEY_LENGTH]> {
     private_folder(folder)?;
     let path = folder.join(KEY);
-    let bytes = match fs::File::open(&path) {
+    let kept = match fs::File::open(&path) {
         Ok(file) => {
+            private(&path, folder)?;
             let mut bytes = Vec::new();
             file.take(KEY_LENGTH as u64 + 1).read_to_end(&mut bytes)?;
-            bytes
+            Some(bytes)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => new_key(folder, &path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    private(&path, folder)?;
-    <[u8; KEY_LENGTH]>::try_from(bytes)
-        .map_err(|_| io::Error::other(format!("{} is no key; remove it", path.display())))
+    match kept.map(<[u8; KEY_LENGTH]>::try_from) {
+        Some(Ok(key)) => Ok(key),
+        // A machine that lost its power may have kept the file and not what was in it. Nothing is lost but
+        // what was compiled.
+        Some(Err(_)) => new_key(folder, &path, true),
+        None => new_key(folder, &path, false),
+    }
 }
 
-fn new_key(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; KEY_LENGTH];
-    rand::SecureRandom::fill(&rand::SystemRandom::new(), &mut bytes)
+fn new_key(folder: &Path, path: &Path, replace: bool) -> io::Result<[u8; KEY_LENGTH]> {
+    let mut key = [0; KEY_LENGTH];
+    rand::SecureRandom::fill(&rand::SystemRandom::new(), &mut key)
         .map_err(|_| io::Error::other("the system has no random numbers"))?;
     let mut part = tempfile::NamedTempFile::new_in(folder)?;
-    part.write_all(&bytes)?;
-    match part.persist_noclobber(path) {
-        Ok(_) => Ok(bytes),
+    part.write_all(&key)?;
+    // Its name must not be on the disk before its bytes are.
+    part.as_file().sync_all()?;
+    let persisted = if replace {
+        part.persist(path)
+    } else {
+        part.persist_noclobber(path)
+    };
+    match persisted {
+        Ok(_) => Ok(key),
         // Another launcher was faster: its key is the key.
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => fs::read(path),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+            private(path, folder)?;
+            fs::read(path)?
+                .try_into()
+                .map_err(|_| io::Error::other(format!("{} is no key", path.display())))
+        }
         Err(error) => Err(error.error),
     }
 }
@@ -398,29 +415,76 @@ mod tests {
         assert_eq!(expected(), Some(used));
     }
 
+    /// A component whose compiled code has several pieces: one module with 3 MiB of data.
+    fn large() -> Vec<u8> {
+        fn sized(id: u8, body: &[u8]) -> Vec<u8> {
+            let mut section = vec![id];
+            section.extend(leb(body.len()));
+            section.extend(body);
+            section
+        }
+        fn leb(mut number: usize) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            loop {
+                let byte = (number & 0x7f) as u8;
+                number >>= 7;
+                bytes.push(if number > 0 { byte | 0x80 } else { byte });
+                if number == 0 {
+                    return bytes;
+                }
+            }
+        }
+        let size = 3 << 20;
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        // A memory of 64 pages, and data from address 0 on.
+        module.extend(sized(5, &[&[1, 0][..], &leb(64)].concat()));
+        let mut data = [&[1, 0, 0x41, 0, 0x0b][..], &leb(size)].concat();
+        data.extend((0..size).map(|number| (number % 251) as u8));
+        module.extend(sized(11, &data));
+        [EMPTY, &sized(1, &module)].concat()
+    }
+
     #[test]
-    fn any_flipped_byte_is_found() {
+    fn any_flipped_byte_is_found_in_any_piece() {
+        use std::io::{Seek as _, SeekFrom};
+
         let (engine, home) = (Engine::default(), Home::new());
-        load(&engine, &home);
+        let large = large();
+        let load = || {
+            let bytes = Bytes::Here(large.clone());
+            let loaded = super::load(&engine, bytes, Some(&home.places()));
+            loaded.unwrap().warning
+        };
+        assert_eq!(load(), None);
         let key = key(&home.places().state).unwrap();
         let good = fs::read(home.file()).unwrap();
-        assert!(Code::read(&home.file(), &key).unwrap().is_some());
-        let mut seed = 0x5eed_u64;
+        assert!(good.len() > 3 << 20, "{} bytes are one piece", good.len());
+        let read = Code::read(&home.file(), &key).unwrap().unwrap();
+        assert!(read.load(&engine).is_ok());
+        let file = fs::File::options().write(true).open(home.file());
+        let mut file = file.unwrap();
+        let mut put = |place: usize, byte: u8| {
+            file.seek(SeekFrom::Start(place as u64)).unwrap();
+            file.write_all(&[byte]).unwrap();
+        };
+        let (mut seed, mut pieces) = (0x5eed_u64, [0; 4]);
         for round in 0..100 {
             // A linear congruential generator: the same 100 places in each run of the test.
             seed = seed
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let place = (seed >> 33) as usize % good.len();
-            let mut bad = good.clone();
-            bad[place] ^= 1 << (round % 8);
-            fs::write(home.file(), &bad).unwrap();
+            pieces[(place >> 20).min(3)] += 1;
+            put(place, good[place] ^ 1 << (round % 8));
             assert!(Code::read(&home.file(), &key).is_err(), "byte {place}");
+            put(place, good[place]);
         }
+        assert!(pieces[..3].iter().all(|count| *count > 9), "{pieces:?}");
+        assert!(Code::read(&home.file(), &key).is_ok());
         // It is compiled anew, said, and good afterwards.
-        assert!(load(&engine, &home).unwrap().contains("altered"));
-        assert_eq!(fs::read(home.file()).unwrap().len(), good.len());
-        assert_eq!(load(&engine, &home), None);
+        put(good.len() / 2, !good[good.len() / 2]);
+        assert!(load().unwrap().contains("altered"));
+        assert_eq!(load(), None);
     }
 
     #[test]
@@ -453,13 +517,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        for number in 0..7 {
-            fs::write(folder.path().join(format!("{number}.cwasm")), "").unwrap();
+    fn a_key_that_a_crash_left_empty_is_replaced() {
+        let (engine, home) = (Engine::default(), Home::new());
+        load(&engine, &home);
+        let key = home.places().state.join(KEY);
+        for left in [&b""[..], b"half", &[7; KEY_LENGTH + 1]] {
+            fs::write(&key, left).unwrap();
+            // Compiled anew, with the new key, and then used.
+            assert!(load(&engine, &home).unwrap().contains("altered"));
+            assert_eq!(fs::read(&key).unwrap().len(), KEY_LENGTH);
+            assert_eq!(load(&engine, &home), None);
         }
-        prune(folder.path()).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
     }
 
     #[test]

@@ -37,6 +37,19 @@ pub fn load(path: &Path, error: &compiled::Error) -> Failure {
     }
 }
 
+/// The component's file is too large.
+pub fn too_large(path: &Path, bound: u64) -> Failure {
+    component(path, format!("it is larger than {}", Size(bound)))
+}
+
+/// The component is still being compiled after a long time.
+pub fn compiling(path: &Path, bound: Duration) -> Failure {
+    let message = format!("{} is not compiled", path.display());
+    Failure::new(ExitCode::Unexpected, message)
+        .caused_by(format!("it takes longer than {}", duration_text(bound)))
+        .hinted("use a component of shipgate's own, or a faster machine")
+}
+
 /// The file holds no component that this runtime can run.
 fn compile(path: &Path, error: &wasmtime::Error) -> Failure {
     let message = format!("{} is no component to run", path.display());
@@ -121,6 +134,12 @@ pub fn output(bound: u64) -> Failure {
     stopped("it printed more than it may")
         .fact("bound", Size(bound))
         .hinted("raise `--max-output`, or leave --verbose out")
+}
+
+/// The component was ended by a signal, for it does not listen to any.
+pub fn unheeding() -> Failure {
+    Failure::new(ExitCode::Cancelled, "the run was cancelled")
+        .caused_by("the component was stopped at once: it does not listen for the end, or not yet")
 }
 
 /// The component was asked to end and did not.

@@ -5,7 +5,7 @@
 //! hands over faster than the processor hashes waits until there is room.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{mem, thread};
 
 use ring::digest::{Context, SHA256};
@@ -17,6 +17,8 @@ const SMALL: usize = 16 << 10;
 const BATCH: usize = 256 << 10;
 /// How many bytes may wait to be hashed.
 const WAITING: usize = 4 << 20;
+/// What a part counts for at least: parts of a few bytes would take more memory than they hold, without end.
+const LEAST: usize = 4 << 10;
 
 /// The hashing of one run: its thread begins with the first work and ends with the last clone of this.
 #[derive(Clone)]
@@ -24,7 +26,8 @@ pub struct Hashing(Arc<Owner>);
 
 struct Owner {
     shared: Arc<Shared>,
-    begun: Once,
+    /// Whether there is a thread, once it was needed.
+    begun: OnceLock<bool>,
 }
 
 struct Shared {
@@ -66,7 +69,7 @@ impl Hashing {
                 work: Condvar::new(),
                 room: Arc::new(Semaphore::new(WAITING)),
             }),
-            begun: Once::new(),
+            begun: OnceLock::new(),
         }))
     }
 
@@ -79,10 +82,10 @@ impl Hashing {
         }
     }
 
-    /// Waits until there is room for so many bytes. More than there is in all takes all of it.
+    /// Waits until there is room for a part of so many bytes. More than there is in all takes all of it.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let shared = &self.0.shared;
-        let bytes = u32::try_from(bytes.min(WAITING)).ok()?;
+        let bytes = u32::try_from(bytes.clamp(LEAST, WAITING)).ok()?;
         let room = Arc::clone(&shared.room);
         if let Ok(room) = Arc::clone(&room).try_acquire_many_owned(bytes) {
             return Some(room);
@@ -92,14 +95,17 @@ impl Hashing {
         room.acquire_many_owned(bytes).await.ok()
     }
 
-    fn pass_on(&self, job: Job) {
-        self.0.begun.call_once(|| {
+    /// Says whether there is a thread, which begins now if it has not yet. Where there is none to be had, everything
+    /// is hashed on the spot.
+    fn has_thread(&self) -> bool {
+        *self.0.begun.get_or_init(|| {
             let shared = Arc::clone(&self.0.shared);
-            // Where there is no thread to be had, nobody takes the work, and a run ends at its bound of time.
-            let _ = thread::Builder::new()
-                .name("hashing".into())
-                .spawn(move || shared.work());
-        });
+            let thread = thread::Builder::new().name("hashing".into());
+            thread.spawn(move || shared.work()).is_ok()
+        })
+    }
+
+    fn pass_on(&self, job: Job) {
         self.0.shared.push(job);
     }
 }
@@ -114,7 +120,11 @@ impl Drop for Owner {
 impl Hasher {
     /// Adds bytes, and waits until there is room for them.
     pub async fn update(&mut self, bytes: Vec<u8>) {
-        if bytes.len() < SMALL && !self.passed_on {
+        if bytes.is_empty() {
+            return;
+        }
+        let small = bytes.len() < SMALL;
+        if !self.passed_on && (small || !self.hashing.has_thread()) {
             lock(&self.context).update(&bytes);
             return;
         }
@@ -276,6 +286,50 @@ mod tests {
         assert_eq!(second.finish().await, expected(&all));
         all.extend(vec![2; WAITING + 1]);
         assert_eq!(first.finish().await, expected(&all));
+    }
+
+    #[tokio::test]
+    #[expect(clippy::await_holding_lock, reason = "another thread waits for it")]
+    async fn parts_of_no_bytes_and_of_few_take_no_memory_without_end() {
+        let hashing = Hashing::new();
+        let shared = &hashing.0.shared;
+        // The thread is busy: whatever is passed on waits.
+        let busy = hashing.hasher();
+        let context = Arc::clone(&busy.context);
+        let held = lock(&context);
+        hashing.has_thread();
+        hashing.pass_on(Job::Finish(Arc::clone(&busy.context), oneshot::channel().0));
+        let mut hasher = hashing.hasher();
+        hasher.update(vec![1; SMALL]).await;
+        for _ in 0..10_000 {
+            hasher.update(Vec::new()).await;
+        }
+        let mut updates = 0;
+        let update = async {
+            for _ in 0..10_000 {
+                hasher.update(vec![1]).await;
+                updates += 1;
+            }
+        };
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), update).await;
+        assert!(waits.is_err());
+        assert!(updates <= WAITING / LEAST && shared.queue().jobs.len() <= WAITING / LEAST + 2);
+        drop(held);
+        let mut bytes = vec![1; SMALL];
+        bytes.extend(vec![1; updates]);
+        assert_eq!(hasher.finish().await, expected(&bytes));
+    }
+
+    #[tokio::test]
+    async fn without_a_thread_all_is_hashed_on_the_spot() {
+        let hashing = Hashing::new();
+        hashing.0.begun.set(false).unwrap();
+        let mut hasher = hashing.hasher();
+        for part in [vec![1; SMALL], vec![2; 3], vec![3; BATCH]] {
+            hasher.update(part).await;
+        }
+        let all = [vec![1; SMALL], vec![2; 3], vec![3; BATCH]].concat();
+        assert_eq!(hasher.finish().await, expected(&all));
     }
 
     #[tokio::test]

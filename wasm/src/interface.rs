@@ -1,11 +1,22 @@
 //! The launcher's own interface (`wasm/wit/launcher.wit`): what WASI does not have, or has slowly.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::p2::FsResult;
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, ErrorCode, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::cage::Mount;
 use crate::hasher::{Hasher, Hashing};
+use crate::sink::{Sink, Sinks};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -14,14 +25,18 @@ mod bindings {
         imports: {
             "shipgate:launcher/hashing.[method]sha256.update": async | trappable,
             "shipgate:launcher/hashing.[static]sha256.finish": async | trappable,
+            "shipgate:launcher/filling.[static]sink.open": async | trappable,
             default: trappable,
         },
-        with: {"shipgate:launcher/hashing.sha256": crate::hasher::Hasher},
+        with: {
+            "shipgate:launcher/hashing.sha256": crate::hasher::Hasher,
+            "shipgate:launcher/filling.sink": crate::sink::Sink,
+        },
         require_store_data_send: true,
     });
 }
 
-use bindings::shipgate::launcher::{folders, hashing};
+use bindings::shipgate::launcher::{filling, folders, hashing};
 
 /// Links the interface. A component that does not import it is none the worse.
 ///
@@ -32,7 +47,8 @@ pub fn add_to_linker<T: Send + 'static>(
     view: fn(&mut T) -> InterfaceView<'_>,
 ) -> wasmtime::Result<()> {
     hashing::add_to_linker::<T, Interface>(linker, view)?;
-    folders::add_to_linker::<T, Interface>(linker, view)
+    folders::add_to_linker::<T, Interface>(linker, view)?;
+    filling::add_to_linker::<T, Interface>(linker, view)
 }
 
 /// What the interface needs of a run.
@@ -41,6 +57,10 @@ pub struct InterfaceView<'a> {
     pub granted: &'a Granted,
     /// The thread that hashes.
     pub hashing: &'a Hashing,
+    /// The files that are filled out here.
+    pub sinks: &'a Sinks,
+    /// What the component may do by WASI.
+    pub context: &'a mut WasiCtx,
     /// What the component holds.
     pub table: &'a mut ResourceTable,
 }
@@ -87,13 +107,7 @@ impl hashing::HostSha256 for InterfaceView<'_> {
     }
 
     async fn finish(&mut self, this: Resource<Hasher>) -> wasmtime::Result<(u64, u64, u64, u64)> {
-        let digest = self.table.delete(this)?.finish().await;
-        let mut words = digest.chunks_exact(8).map(|word| {
-            word.iter()
-                .fold(0, |number, byte| number << 8 | u64::from(*byte))
-        });
-        let mut word = || words.next().unwrap_or_default();
-        Ok((word(), word(), word(), word()))
+        Ok(words(&self.table.delete(this)?.finish().await))
     }
 
     fn drop(&mut self, this: Resource<Hasher>) -> wasmtime::Result<()> {
@@ -106,6 +120,121 @@ impl folders::Host for InterfaceView<'_> {
     fn free_space(&mut self, path: String) -> wasmtime::Result<Option<u64>> {
         Ok(self.granted.holding(Path::new(&path)).and_then(free_space))
     }
+}
+
+impl filling::Host for InterfaceView<'_> {}
+
+impl filling::HostSink for InterfaceView<'_> {
+    async fn open(
+        &mut self,
+        path: String,
+        size: u64,
+        there: Vec<(u64, u64)>,
+    ) -> wasmtime::Result<Result<Resource<Sink>, filling::Error>> {
+        let file = match self.file(&path).await? {
+            Ok(file) => file,
+            Err(code) => return Ok(Err(filling::Error::Other(code.message().to_owned()))),
+        };
+        let there = there.into_iter().map(|(from, to)| from..to);
+        Ok(match self.sinks.open(file, size, there) {
+            Ok(sink) => Ok(self.table.push(sink)?),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    fn ticket(&mut self, this: Resource<Sink>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&this)?.ticket().to_owned())
+    }
+
+    fn write(
+        &mut self,
+        this: Resource<Sink>,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), filling::Error>> {
+        let written = self.table.get(&this)?.filling().write(offset, &bytes);
+        Ok(written.map_err(Into::into))
+    }
+
+    fn digest(
+        &mut self,
+        this: Resource<Sink>,
+    ) -> wasmtime::Result<Option<Result<(u64, u64, u64, u64), filling::Error>>> {
+        let outcome = self.table.get(&this)?.filling().outcome();
+        let digest = |digest: io::Result<[u8; 32]>| match digest {
+            Ok(digest) => Ok(words(&digest)),
+            Err(error) => Err(error.into()),
+        };
+        Ok(outcome.map(digest))
+    }
+
+    fn drop(&mut self, this: Resource<Sink>) -> wasmtime::Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl InterfaceView<'_> {
+    /// Opens a file by WASI's own ways, which know what was granted and follow nothing out of it.
+    async fn file(&mut self, path: &str) -> wasmtime::Result<Result<Arc<File>, ErrorCode>> {
+        let mut files = self.filesystem();
+        let folders = files.get_directories()?;
+        let within = |name: &str| Path::new(path).strip_prefix(name).ok();
+        let holding = folders
+            .iter()
+            .filter_map(|(folder, name)| Some((folder, Path::new(name), within(name)?)))
+            .max_by_key(|(_, name, _)| name.components().count());
+        let opened: FsResult<Resource<Descriptor>> = match holding {
+            Some((folder, _, below)) => {
+                let folder = Resource::new_borrow(folder.rep());
+                let below = below.to_string_lossy().into_owned();
+                let (follow, make) = (PathFlags::empty(), OpenFlags::empty());
+                let how = DescriptorFlags::READ | DescriptorFlags::WRITE;
+                files.open_at(folder, follow, below, make, how).await
+            }
+            None => Err(ErrorCode::NotPermitted.into()),
+        };
+        for (folder, _) in folders {
+            files.table.delete(folder)?;
+        }
+        let opened = match opened {
+            Ok(opened) => files.table.delete(opened)?,
+            Err(error) => return Ok(Err(files.convert_error_code(error)?)),
+        };
+        Ok(match opened {
+            Descriptor::File(file) if !file.perms.write_not_permitted() => Ok(file.file),
+            Descriptor::File(_) => Err(ErrorCode::NotPermitted),
+            Descriptor::Dir(_) => Err(ErrorCode::IsDirectory),
+        })
+    }
+}
+
+impl WasiView for InterfaceView<'_> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: self.context,
+            table: self.table,
+        }
+    }
+}
+
+impl From<io::Error> for filling::Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom,
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// Returns a digest as the interface has it.
+fn words(digest: &[u8; 32]) -> (u64, u64, u64, u64) {
+    let mut words = digest.chunks_exact(8).map(|word| {
+        word.iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    });
+    let mut word = || words.next().unwrap_or_default();
+    (word(), word(), word(), word())
 }
 
 /// Returns how many bytes this user may still write on the disk of a folder.

@@ -1,6 +1,7 @@
 //! From the command line to an exit code: what is asked for, what it needs, what is refused, the run.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,23 +12,27 @@ use shipgate::cli::environment::Environment;
 use shipgate::cli::hosted::Brief;
 use shipgate::cli::sandbox_args::SandboxArgs;
 use shipgate::cli::session::Session;
+use shipgate::cli::ways::Ways;
 use shipgate::cli::{machine, outputs};
 use shipgate::engine::Urgency;
 use shipgate::engine::grants::Grants;
 use shipgate::failure::Failure;
 use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
+use shipgate::pipeline::mask::Learned;
+use shipgate::pipeline::source::MAXIMUM_BYTES;
 use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
 
 use crate::arguments::{Line, Raw};
 use crate::bounds::Bounds;
 use crate::cage::{Cage, Purpose};
-use crate::compiled::{self, Bytes, Places};
+use crate::compiled::Places;
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
-use crate::record::{self, Given, Record};
-use crate::source::Origin;
+use crate::loading::{self, Early, Loading};
+use crate::record::{self, Given};
+use crate::sink::Sinks;
 use crate::stage::Stage;
 use crate::table::table;
 use crate::trust::{self, Trust};
@@ -37,6 +42,8 @@ use crate::{describe, exit, failure};
 const RAW_TIME: Duration = Duration::from_secs(3600);
 /// How long it may take to check documents.
 const VALIDATE_TIME: Duration = Duration::from_secs(60);
+/// How long the end of a run that was stopped may take.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Does what the command line asks for, and returns the exit code.
 pub fn launch(line: Line) -> u8 {
@@ -87,6 +94,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
         })
     });
     let arguments = words.collect::<Result<Vec<_>, _>>()?;
+    let early = loading::begin(sandbox, session);
     let mut cage = cage(session)?;
     let policy = policy(sandbox).map_err(|failure| derive::refused(failure, cli, session))?;
     match asked {
@@ -105,7 +113,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 bounds: Bounds::new(sandbox, VALIDATE_TIME),
                 arguments,
                 sandbox,
-                stdin: stdin_of(&validate.pipelines),
+                stdin: stdin_of(&validate.pipelines)?,
                 brief: Brief::default(),
                 // Documents are checked without network.
                 dialer: Client::new(Config::default())
@@ -114,6 +122,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 document: None,
                 plain_http: None,
                 given: None,
+                early,
             };
             let ended = perform(task, cage, &policy, session).await;
             ended.map_err(|failure| derive::refused(failure, cli, session))
@@ -136,6 +145,7 @@ async fn command(cli: &Cli, words: Vec<OsString>, session: &mut Session) -> Resu
                 _ => Purpose::Run,
             };
             let mut task = task(&derived, run, arguments, sandbox);
+            task.early = early;
             task.given = matches!(purpose, Purpose::Run).then(|| Given {
                 cache: cage.working_folder.join(derived.cache()),
                 header: derived.header().clone(),
@@ -156,7 +166,7 @@ fn task<'a>(
     let path = run.pipeline.clone().unwrap_or_default();
     let text = derived.text().to_owned();
     let (stdin, document) = if is_stdin(&path) {
-        (Stdin::Text(text), None)
+        (Stdin::Given(text.into_bytes()), None)
     } else {
         (Stdin::Nothing, Some((path, text)))
     };
@@ -169,12 +179,14 @@ fn task<'a>(
             run: Some(derived.header().run.clone()),
             playground: derived.playground(),
             trusted: derived.trusted(),
+            ways: derived.ways(),
             ..Brief::default()
         },
         dialer: derived.dialer(),
         document,
         plain_http: run.store.plain_http,
         given: None,
+        early: None,
     }
 }
 
@@ -197,6 +209,7 @@ async fn pipeline(
 /// Runs any command with the grants that were given by hand.
 async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
     session.mind_signals()?;
+    let early = loading::begin(&raw.sandbox, session);
     let policy = policy(&raw.sandbox)?;
     let task = Task {
         bounds: Bounds::new(&raw.sandbox, RAW_TIME),
@@ -205,10 +218,17 @@ async fn by_hand(raw: &Raw, session: &Session) -> Result<u8, Failure> {
         stdin: Stdin::Inherited,
         // What is given by hand has the names that it is given by hand.
         brief: Brief::default(),
-        dialer: clients::http(&[], &session.environment)?.dialer(),
+        dialer: clients::http(
+            &[],
+            &Ways::default(),
+            &session.environment,
+            &Learned::default(),
+        )?
+        .dialer(),
         document: None,
         plain_http: None,
         given: None,
+        early,
     };
     let mut cage = cage(session)?;
     cage.front.clear();
@@ -249,6 +269,8 @@ struct Task<'a> {
     plain_http: Option<bool>,
     /// What a run is given that keeps a journal.
     given: Option<Given>,
+    /// The component, if it is being loaded already.
+    early: Option<Early>,
 }
 
 async fn perform(
@@ -271,6 +293,7 @@ async fn perform_named(
 ) -> Result<u8, Failure> {
     cage.add_by_hand(task.sandbox);
     cage.without_denied_front(policy);
+    cage.find_files();
     refuse(cage.denied(policy), session)?;
     let places = Places::usual(&session.environment);
     for own in places.iter().flat_map(Places::all) {
@@ -279,35 +302,47 @@ async fn perform_named(
         }
     }
     let trust = Trust::find(task.sandbox, &session.environment)?;
-    let usual = trust::usual(&session.environment);
-    let deciding = trust.iter().flat_map(Trust::files).chain(usual.as_deref());
-    if let Some(failure) = deciding.into_iter().find_map(|own| cage.changes(own)) {
+    let deciding = deciding(&task, trust.as_ref(), session);
+    if let Some(failure) = deciding.iter().find_map(|own| cage.changes(own)) {
         return Err(failure);
     }
     let shown = table(&cage, &task.bounds, &session.environment);
     session.printer.note(&shown);
     cage.make_folders()?;
+    // What stands between is the launcher's own business.
     let hosts = cage.hosts.iter().map(|(granted, _)| granted.clone());
-    let egress = Egress::open(hosts.collect(), task.dialer.clone()).await;
+    let sinks = Sinks::new(tokio::runtime::Handle::current());
+    let egress = Egress::open(hosts.collect(), task.dialer.clone(), sinks.clone()).await;
     let egress = egress.map_err(failure::host)?;
     let stage = stage(&task, &cage, &egress, named, session)?;
-    let record = record::keep(&cage, task.given.take(), session);
+    let loading = Loading {
+        sandbox: task.sandbox,
+        trust: trust.as_ref(),
+        plain_http: task.plain_http,
+        early: task.early.take(),
+    };
+    let loading = loading.finish(places, session);
     let (path, loaded) = tokio::select! {
         biased;
         () = session.cancel.reached(Urgency::Cancel) => {
             return Err(Failure::new(ExitCode::Cancelled, "cancelled before the component began"));
         }
-        loaded = load(&task, trust.as_ref(), places, session) => loaded?,
+        loaded = loading => loaded?,
     };
     if let Some(warning) = &loaded.warning {
         session.printer.warning(warning, None);
     }
-    session.printer.note(&running(&path, &loaded.digest));
+    session
+        .printer
+        .note(&loading::running(&path, &loaded.digest));
+    // Kept until the end of this function, and not before there is something to run.
+    let record = record::keep(&cage, task.given.take(), session);
     let ended = component::run(Run {
         component: &loaded.component,
         path: &path,
         cage: &cage,
         egress: &egress,
+        sinks,
         stage: &stage,
         bounds: task.bounds,
         arguments: task.arguments,
@@ -316,17 +351,63 @@ async fn perform_named(
     })
     .await;
     let mut code = match ended {
-        Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.private())),
-        Err(failure) => told(session, &failure),
+        Ok(succeeded) => exit::code(succeeded, exit::reported(&stage.answers())),
+        Err(failure) => {
+            end_by_all_means(failure.exit.code());
+            told(session, &failure)
+        }
     };
-    record.into_iter().for_each(Record::end);
+    drop(record);
     for failure in stage.carry_out() {
         let unwritten = told(session, &failure);
         if code == ExitCode::Done.code() {
             code = unwritten;
         }
     }
+    if let Err((folder, error)) = stage.remove() {
+        let message = format!("{} can't be removed: {error}", folder.display());
+        let hint = "the component made something in it that stays; copies of files that it read may be there too: remove it";
+        session.printer.warning(&message, Some(hint));
+    }
     Ok(code)
+}
+
+/// Ends the process some time after a run was stopped, even if nobody reads what is said about it.
+fn end_by_all_means(code: u8) {
+    let end = move || {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a thread of its own, for when the one that should end stands still"
+        )]
+        {
+            std::thread::sleep(LAST_WORDS);
+            #[expect(clippy::exit, reason = "the same")]
+            std::process::exit(code.into());
+        }
+    };
+    // Without a thread for it, whoever reads has all the time there is.
+    let _ = std::thread::Builder::new().spawn(end);
+}
+
+/// Returns every file that decides what runs, or runs itself.
+fn deciding(task: &Task<'_>, trust: Option<&Trust>, session: &Session) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = trust
+        .into_iter()
+        .flat_map(Trust::files)
+        .map(Path::to_owned)
+        .collect();
+    files.extend(trust::usual(&session.environment));
+    files.extend(task.sandbox.policy.iter().cloned());
+    match &task.sandbox.component {
+        Some(Component::File(path)) => files.push(path.clone()),
+        Some(Component::Registry(_)) => {}
+        None => files.extend(loading::component_beside()),
+    }
+    if let Ok(launcher) = std::env::current_exe() {
+        let program = format!("shipgate{}", std::env::consts::EXE_SUFFIX);
+        files.extend([launcher.with_file_name(program), launcher]);
+    }
+    files
 }
 
 fn stage(
@@ -349,51 +430,17 @@ fn stage(
     };
     stage.brief(&brief).map_err(failure::host)?;
     for (path, _) in &cage.files {
-        stage.copy(&cage.working_folder.join(path))?;
+        if let Some(real) = cage.found.get(path) {
+            stage.copy(&cage.working_folder.join(path), real)?;
+        }
     }
     if let Some((path, text)) = &task.document {
         stage.put(&cage.working_folder.join(path), text)?;
     }
     for (path, _, how) in &cage.carried {
-        stage.carry(&cage.working_folder.join(path), *how)?;
+        stage.carry(&cage.working_folder.join(path), &cage.real(path), *how)?;
     }
     Ok(stage)
-}
-
-/// Gets and compiles the component, and returns it with what it is called.
-async fn load(
-    task: &Task<'_>,
-    trust: Option<&Trust>,
-    places: Option<Places>,
-    session: &Session,
-) -> Result<(PathBuf, compiled::Loaded), Failure> {
-    let (path, fetched) = match &task.sandbox.component {
-        Some(Component::Registry(artifact)) => {
-            let origin = Origin {
-                artifact,
-                trust,
-                plain_http: task.plain_http,
-                kept: places.as_ref().map(|places| places.components.as_path()),
-            };
-            let bytes = origin.obtain(session).await?;
-            (artifact.to_string().into(), Some(bytes))
-        }
-        Some(Component::File(path)) => (path.clone(), None),
-        None => (component_beside()?, None),
-    };
-    let name = path.clone();
-    // On a thread of its own: a signal must not have to wait for it.
-    #[expect(clippy::disallowed_methods, reason = "the launcher itself is native")]
-    let loading = tokio::task::spawn_blocking(move || {
-        let bytes = match fetched {
-            Some(bytes) => Bytes::Here(bytes),
-            None => Bytes::File(path.clone()),
-        };
-        let engine = component::engine().map_err(failure::host)?;
-        compiled::load(&engine, bytes, places.as_ref())
-            .map_err(|error| failure::load(&path, &error))
-    });
-    Ok((name, loading.await.map_err(failure::host)??))
 }
 
 fn cage(session: &Session) -> Result<Cage, Failure> {
@@ -405,12 +452,17 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn stdin_of(pipelines: &[PathBuf]) -> Stdin {
-    if pipelines.iter().any(|path| is_stdin(path)) {
-        Stdin::Inherited
-    } else {
-        Stdin::Nothing
+/// Reads standard input, if it is one of the documents, and no more of it than a document may have.
+fn stdin_of(pipelines: &[PathBuf]) -> Result<Stdin, Failure> {
+    if !pipelines.iter().any(|path| is_stdin(path)) {
+        return Ok(Stdin::Nothing);
     }
+    let mut bytes = Vec::new();
+    // One more: too large a document is found to be that.
+    let limit = MAXIMUM_BYTES as u64 + 1;
+    let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| failure::file(Path::new("-"), error))?;
+    Ok(Stdin::Given(bytes))
 }
 
 /// Tells all refusals but the last, and returns that one as the failure of the run.
@@ -447,23 +499,3 @@ fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
     }
     Ok(policy)
 }
-
-/// Returns the line that says what runs, as `sha256sum` would check it.
-fn running(path: &Path, digest: &str) -> String {
-    format!("sandbox: it is {}, sha256:{digest}", path.display())
-}
-
-/// Returns the component beside this program, the one that is made for the launcher first.
-fn component_beside() -> Result<PathBuf, Failure> {
-    let Ok(program) = std::env::current_exe() else {
-        return Err(failure::no_component(None));
-    };
-    let beside = BESIDE.map(|name| program.with_file_name(name));
-    match beside.iter().find(|path| path.exists()) {
-        Some(path) => Ok(path.clone()),
-        None => Err(failure::no_component(Some(&beside[0]))),
-    }
-}
-
-/// What components are called.
-const BESIDE: [&str; 2] = ["shipgate-hosted.wasm", "shipgate.wasm"];

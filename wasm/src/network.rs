@@ -27,16 +27,31 @@ fn is_allowed(
     way: SocketAddr,
     teller: &Arc<Teller>,
 ) -> bool {
-    match purpose {
+    let refusal = match purpose {
         // The system's own bind before each connection; any other names an address or a port.
-        SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
-        // Compared whole: another spelling of it is another address.
-        SocketAddrUse::TcpConnect if address == way => true,
-        SocketAddrUse::TcpConnect => {
-            teller.tell(&around(address));
-            false
+        SocketAddrUse::TcpBind if address.ip().is_unspecified() && address.port() == 0 => {
+            return true;
         }
-        _ => false,
+        // Compared whole: another spelling of it is another address.
+        SocketAddrUse::TcpConnect if address == way => return true,
+        SocketAddrUse::TcpConnect => around(address),
+        SocketAddrUse::TcpBind => not_out(format!("binding a socket to {address}")),
+        SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+            not_out(format!("listening on {address}"))
+        }
+        SocketAddrUse::UdpBind | SocketAddrUse::UdpReceive | SocketAddrUse::UdpSend => {
+            not_out(format!("datagrams (UDP) by way of {address}"))
+        }
+    };
+    teller.tell(&refusal);
+    false
+}
+
+fn not_out(what: String) -> Refusal {
+    Refusal {
+        what,
+        cause: "the component may connect to the launcher's egress, and nothing else".to_owned(),
+        hint: "use a component of the launcher's own release".to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@
 //! is granted to the component. What is kept is named by digests and hashed whenever it is read.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use shipgate::cli::clients::Parts as Clients;
@@ -20,14 +20,12 @@ use shipgate::sandbox::Artifact;
 use shipgate::trust::{self, Outcome, Verdict};
 
 use crate::artifact;
-use crate::compiled::private_folder;
 use crate::evidence::{Evidence, Recorder};
+use crate::shelf::Shelf;
 use crate::trust::{Trust, by_digest};
 
 /// How long it may take to fetch a component and its signatures.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How many components are kept, the newest ones.
-const KEPT: usize = 4;
 /// The largest file of evidence that is read: some more than the signatures of one image can have.
 const LARGEST_EVIDENCE: u64 = 64 << 20;
 
@@ -92,9 +90,9 @@ impl Origin<'_> {
     }
 
     fn store(&self, session: &Session) -> Option<Store> {
-        let folder = self.kept?.to_owned();
-        match private_folder(&folder) {
-            Ok(()) => Some(Store { folder }),
+        let folder = self.kept?;
+        match Shelf::open(folder) {
+            Ok(shelf) => Some(Store { shelf }),
             Err(error) => {
                 let warning = format!(
                     "the component is not kept: {} can't be used: {error}",
@@ -186,88 +184,64 @@ impl Origin<'_> {
     }
 }
 
-/// Where components are kept: manifests, layers and evidence, named by digests.
+/// Where components are kept: manifest, layer and evidence of each, named by the manifest's digest.
 struct Store {
-    folder: PathBuf,
+    shelf: Shelf,
 }
 
 impl Store {
     /// Returns a component, nothing if it is not here, or why what is here can't be used.
     fn component(&self, artifact: &Artifact) -> Option<Result<Vec<u8>, String>> {
-        let path = self.manifest(&artifact.digest);
-        fs::symlink_metadata(&path).ok()?;
-        Some(self.whole_component(artifact, &path))
+        let name = manifest(&artifact.digest);
+        fs::symlink_metadata(self.shelf.path(&name)).ok()?;
+        self.shelf.touch(&name);
+        Some(self.whole_component(artifact))
     }
 
-    fn whole_component(&self, artifact: &Artifact, path: &Path) -> Result<Vec<u8>, String> {
-        let bytes = whole(path, LARGEST_MANIFEST, artifact.digest)?;
+    fn whole_component(&self, artifact: &Artifact) -> Result<Vec<u8>, String> {
+        let digest = artifact.digest;
+        let path = self.shelf.path(&manifest(&digest));
+        let bytes = whole(&path, LARGEST_MANIFEST, digest)?;
         let manifest = Manifest::parse(bytes.into(), Some(artifact::MANIFEST))
             .map_err(|error| error.to_string())?;
         let parts =
             artifact::parts(artifact, &manifest).map_err(|failure| failure.causes.join(": "))?;
-        let layer = parts.layer.digest;
-        whole(&self.layer(&layer), artifact::LARGEST, layer)
+        let path = self.shelf.path(&layer(&digest));
+        whole(&path, artifact::LARGEST, parts.layer.digest)
     }
 
-    /// Keeps a component, and removes the oldest of many.
-    fn keep(&self, manifest: &Manifest, bytes: &[u8]) -> io::Result<()> {
-        self.write(&self.layer(&Digest::of(bytes)), bytes)?;
-        self.write(&self.manifest(&manifest.digest), &manifest.bytes)?;
-        self.prune()
+    /// Keeps a component.
+    fn keep(&self, kept: &Manifest, bytes: &[u8]) -> io::Result<()> {
+        self.shelf.write(&layer(&kept.digest), &[bytes])?;
+        self.shelf.write(&manifest(&kept.digest), &[&kept.bytes])
     }
 
     /// Returns what a registry once answered about the signatures of a component.
     fn evidence(&self, artifact: &Artifact) -> Option<Evidence> {
-        let bytes = read(&self.signatures(artifact), LARGEST_EVIDENCE).ok()?;
+        let path = self.shelf.path(&signatures(artifact));
+        let bytes = read(&path, LARGEST_EVIDENCE).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
     fn keep_evidence(&self, artifact: &Artifact, evidence: &Evidence) -> io::Result<()> {
-        self.write(&self.signatures(artifact), &serde_json::to_vec(evidence)?)
+        let bytes = serde_json::to_vec(evidence)?;
+        self.shelf.write(&signatures(artifact), &[&bytes])
     }
+}
 
-    fn manifest(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.json", digest.hex()))
-    }
+fn manifest(digest: &Digest) -> String {
+    format!("{}.json", digest.hex())
+}
 
-    fn layer(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.wasm", digest.hex()))
-    }
+/// The layer of the component whose manifest has this digest.
+fn layer(digest: &Digest) -> String {
+    format!("{}.wasm", digest.hex())
+}
 
-    /// Rules are about repositories, and what one repository has is no word about another.
-    fn signatures(&self, artifact: &Artifact) -> PathBuf {
-        let repository = Digest::of(artifact.repository.to_string().as_bytes());
-        let name = format!("{}-{}.signatures", artifact.digest.hex(), repository.hex());
-        self.folder.join(name)
-    }
-
-    /// Writes a file whole or not at all.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut part = tempfile::Builder::new()
-            .suffix(".part")
-            .tempfile_in(&self.folder)?;
-        part.write_all(bytes)?;
-        part.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    }
-
-    fn prune(&self) -> io::Result<()> {
-        for kind in ["wasm", "json", "signatures"] {
-            let mut files = Vec::new();
-            for entry in fs::read_dir(&self.folder)? {
-                let entry = entry?;
-                if entry.path().extension().is_some_and(|end| end == kind) {
-                    files.push((entry.metadata()?.modified()?, entry.path()));
-                }
-            }
-            files.sort();
-            let surplus = files.len().saturating_sub(KEPT);
-            for (_, path) in files.into_iter().take(surplus) {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    }
+/// Rules are about repositories, and what one repository has is no word about another.
+fn signatures(artifact: &Artifact) -> String {
+    let repository = Digest::of(artifact.repository.to_string().as_bytes());
+    format!("{}.{}.signatures", artifact.digest.hex(), repository.hex())
 }
 
 /// Reads a file whose bytes have this digest.
@@ -318,52 +292,77 @@ mod tests {
         }
     }
 
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(&folder.path().join("components")).unwrap();
+        (folder, Store { shelf })
+    }
+
     #[test]
     fn what_is_kept_is_hashed_when_it_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store {
-            folder: folder.path().to_owned(),
-        };
+        let (_folder, store) = store();
         let artifact = named("ghcr.io/acme/a");
         assert!(store.component(&artifact).is_none());
         store.keep(&manifest(), COMPONENT).unwrap();
         assert_eq!(store.component(&artifact).unwrap().unwrap(), COMPONENT);
-        for path in [
-            store.layer(&Digest::of(COMPONENT)),
-            store.manifest(&artifact.digest),
-        ] {
-            let good = fs::read(&path).unwrap();
+        let layer = store.shelf.path(&layer(&artifact.digest));
+        let manifest = store.shelf.path(&super::manifest(&artifact.digest));
+        for path in [&layer, &manifest] {
+            let good = fs::read(path).unwrap();
             for byte in 0..good.len() {
                 let mut bad = good.clone();
                 bad[byte] ^= 1;
-                fs::write(&path, bad).unwrap();
+                fs::write(path, bad).unwrap();
                 let refused = store.component(&artifact).unwrap().unwrap_err();
                 assert!(refused.ends_with("was altered"), "{refused}");
             }
-            fs::write(&path, good).unwrap();
+            fs::write(path, good).unwrap();
         }
-        fs::remove_file(store.layer(&Digest::of(COMPONENT))).unwrap();
+        fs::remove_file(layer).unwrap();
         assert!(store.component(&artifact).unwrap().is_err());
     }
 
     #[test]
-    fn evidence_is_about_one_repository_and_the_newest_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store {
-            folder: folder.path().to_owned(),
-        };
+    fn evidence_is_about_one_repository() {
+        let (_folder, store) = store();
         let (one, other) = (named("ghcr.io/acme/a"), named("ghcr.io/acme/b"));
         store.keep_evidence(&one, &Evidence::default()).unwrap();
         assert!(store.evidence(&one).is_some());
         assert!(store.evidence(&other).is_none());
-        for number in 0..=u8::try_from(KEPT).unwrap() {
-            store
-                .write(&store.layer(&Digest::of(&[number])), b"")
-                .unwrap();
+    }
+
+    #[test]
+    fn a_component_in_use_is_kept_whole_with_its_evidence() {
+        let (_folder, store) = store();
+        let used = named("ghcr.io/acme/a");
+        store.keep(&manifest(), COMPONENT).unwrap();
+        store.keep_evidence(&used, &Evidence::default()).unwrap();
+        let names = [
+            super::manifest(&used.digest),
+            layer(&used.digest),
+            signatures(&used),
+        ];
+        let hour = std::time::Duration::from_secs(3600);
+        for name in &names {
+            let path = store.shelf.path(name);
+            let earlier = fs::metadata(&path).unwrap().modified().unwrap() - hour;
+            let file = fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(earlier).unwrap();
         }
-        store.prune().unwrap();
-        let layers = fs::read_dir(folder.path()).unwrap();
-        let layers = layers.filter(|it| it.as_ref().unwrap().path().extension().unwrap() == "wasm");
-        assert_eq!(layers.count(), KEPT);
+        let fetch = |number: u8| {
+            let other = Artifact {
+                digest: Digest::of(&[number]),
+                ..named("ghcr.io/acme/a")
+            };
+            store.keep_evidence(&other, &Evidence::default()).unwrap();
+        };
+        (0..3).for_each(fetch);
+        // Fetched longest ago, but just used.
+        assert!(store.component(&used).unwrap().is_ok());
+        fetch(3);
+        assert!(store.component(&used).unwrap().is_ok());
+        assert!(store.evidence(&used).is_some());
+        let kept = fs::read_dir(store.shelf.path("")).unwrap().count();
+        assert_eq!(kept, names.len() + crate::shelf::KEPT - 1);
     }
 }

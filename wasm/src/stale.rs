@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::folder;
+
 /// How the names of private folders begin.
 const PREFIX: &str = "shipgate-sandbox-";
 /// The file whose lock is held.
@@ -64,7 +66,7 @@ pub fn sweep(parent: &Path, ours: &Path) {
             && fs::symlink_metadata(&path).is_ok_and(|found| is_of_same_user(&found, &own))
             && is_dead(&path, &own)
         {
-            let _ = fs::remove_dir_all(&path);
+            let _ = folder::remove(&path);
         }
     }
 }

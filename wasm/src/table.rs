@@ -13,6 +13,10 @@ pub fn table(cage: &Cage, bounds: &Bounds, environment: &Environment) -> String 
     for (granted, reason) in &cage.hosts {
         rows.push(("connect", granted.host.to_string(), reason.clone()));
     }
+    for (host, reason) in &cage.between {
+        let reason = format!("{reason}, by the launcher alone");
+        rows.push(("connect", host.to_string(), reason));
+    }
     for (path, reason) in &cage.files {
         let real = cage.real(path);
         let plain = shipgate::sandbox::pattern::flat(&cage.working_folder.join(path));

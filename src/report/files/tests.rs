@@ -643,6 +643,7 @@ fn reports() -> impl Strategy<Value = Report> {
                 requests: 1,
                 failed: 0,
                 received: 1,
+                quota: None,
             };
             events.push(event(None, Detail::RequestsCounted { hosts: vec![host] }));
             events.push(event(

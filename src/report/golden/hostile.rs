@@ -1,5 +1,6 @@
 //! Nothing foreign in any event, failure or finding becomes a command that was not meant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,11 +70,19 @@ impl Texts {
                 blobs: 1,
                 bytes: 1,
             },
+            Detail::ImageDelivered {
+                image: self.text(),
+                digest,
+                to: self.text(),
+                detail: self.text(),
+                took,
+            },
             Detail::ImagePreloaded {
                 image: self.text(),
                 digest,
                 fetched: 1,
                 cached: 0,
+                served: BTreeMap::new(),
                 took,
             },
             Detail::ImageVerified {
@@ -136,6 +145,7 @@ impl Texts {
                     requests: 1,
                     failed: 1,
                     received: 1,
+                    quota: None,
                 }],
             },
         ]

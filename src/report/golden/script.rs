@@ -1,5 +1,6 @@
 //! Whole runs as events, for golden files.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -43,6 +44,7 @@ pub(crate) fn success() -> Vec<Event> {
             digest: Digest::of(b"web"),
             fetched: 31_000_000,
             cached: 1_100_000,
+            served: BTreeMap::new(),
             took: Duration::from_millis(1_857),
         },
     );
@@ -139,6 +141,7 @@ pub(crate) fn failure() -> Vec<Event> {
             digest: Digest::of(b"web"),
             fetched: 0,
             cached: 32_100_000,
+            served: BTreeMap::new(),
             took: Duration::from_micros(600),
         },
     );
@@ -402,6 +405,7 @@ impl Run {
             requests: 12,
             failed: 1,
             received: 31_000_000,
+            quota: None,
         };
         self.after(0, Detail::RequestsCounted { hosts: vec![host] });
     }

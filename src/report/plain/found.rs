@@ -1,5 +1,6 @@
 //! What a step found out, in one line each.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{PlainRenderer, Verbosity};
@@ -71,10 +72,22 @@ impl PlainRenderer {
                     words::size(*bytes)
                 )
             }
+            Detail::ImageDelivered {
+                image,
+                to,
+                detail,
+                took,
+                ..
+            } => {
+                let (image, to) = (self.voice.foreign(image), self.voice.foreign(to));
+                let (detail, time) = (self.voice.foreign(detail), words::duration(*took));
+                format!("{image}: in {to}, {detail} ({time})")
+            }
             Detail::ImagePreloaded {
                 image,
                 fetched,
                 cached,
+                served,
                 took,
                 ..
             } => {
@@ -84,12 +97,14 @@ impl PlainRenderer {
                 match (*fetched, *cached) {
                     (0, _) => format!("{image}: already in the cache, {old} ({time})"),
                     (_, 0) => format!(
-                        "{image}: {new} fetched in {time}{}",
-                        average(*fetched, *took)
+                        "{image}: {new} fetched in {time}{}{}",
+                        average(*fetched, *took),
+                        self.served(served)
                     ),
                     _ => format!(
-                        "{image}: {new} fetched in {time}{}, {old} were in the cache",
-                        average(*fetched, *took)
+                        "{image}: {new} fetched in {time}{}{}, {old} were in the cache",
+                        average(*fetched, *took),
+                        self.served(served)
                     ),
                 }
             }
@@ -201,6 +216,26 @@ impl PlainRenderer {
             }
             _ => return None,
         })
+    }
+
+    /// Says who sent what was fetched.
+    fn served(&self, served: &BTreeMap<String, u64>) -> String {
+        let hosts: Vec<String> = match served.len() {
+            1 => served.keys().map(|host| self.voice.foreign(host)).collect(),
+            _ => {
+                let mut all: Vec<_> = served.iter().collect();
+                all.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
+                let one = |(host, bytes): (&String, &u64)| {
+                    format!("{} from {}", words::size(*bytes), self.voice.foreign(host))
+                };
+                all.into_iter().map(one).collect()
+            }
+        };
+        match hosts.as_slice() {
+            [] => String::new(),
+            [host] => format!(", from {host}"),
+            hosts => format!(", {}", hosts.join(", ")),
+        }
     }
 
     fn sampled(

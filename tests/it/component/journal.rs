@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cancel::Receiver;
 use crate::harness::{
-    Answer, Output, Running, Sandbox, Service, Signal, hostile, shared, wait_for,
+    Answer, Output, Running, Sandbox, Service, Signal, hostile, launcher, shared, wait_for,
 };
 
 /// A run whose last step, a gate, never ends, and which has a notice to tell then.
@@ -185,6 +185,30 @@ fn a_journal_that_a_component_made_up_is_left_alone() {
             .says("nothing is known of that run");
         assert_eq!(stuck.receiver.notices().len(), 0, "{granted}");
     }
+    // Another home, or none at all, knows it by the mark in the cache.
+    stuck
+        .sandbox
+        .launch(&[
+            "--component",
+            component,
+            "--dir",
+            "outer/forged::/granted",
+            "--",
+            "remove",
+            "/granted/.shipgate-sandbox",
+        ])
+        .expect(0);
+    let program = env!("CARGO_BIN_EXE_shipgate");
+    for home in ["XDG_STATE_HOME=/nowhere", "-u HOME -u XDG_STATE_HOME"] {
+        let finish = |flags: &str| {
+            let cache = forged.display();
+            let line = format!("exec env {home} {program} finish --cache {cache} {flags}");
+            stuck.sandbox.launch_line(&line)
+        };
+        finish("").expect(0).says("left alone");
+        finish(&format!("--run {}", run_of(&journal))).expect(1);
+        assert_eq!(stuck.receiver.notices().len(), 0, "{home}");
+    }
     // Where no component could write, the same journal is acted on.
     let own = tempfile::tempdir().unwrap();
     fs::write(own.path().join("oci-layout"), layout).unwrap();
@@ -208,6 +232,27 @@ fn a_native_run_in_a_cache_that_was_open_is_finished() {
     stuck.kill(|sandbox| sandbox.start(["p.yml"]));
     stuck.finish(&cache, &[]).expect(0).says("finishing: tell");
     assert_eq!(stuck.receiver.notices().len(), 2);
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn a_start_that_fails_keeps_nothing() {
+    let stuck = Stuck::new();
+    stuck.sandbox.write("broken.wasm", "broken");
+    let line = format!(
+        "exec env XDG_STATE_HOME=$PWD/state {} run p.yml --component broken.wasm",
+        launcher().display()
+    );
+    stuck
+        .sandbox
+        .launch_line(&line)
+        .expect(1)
+        .says("broken.wasm is no component to run");
+    let kept = crate::preload::files(&stuck.sandbox.path().join("state"));
+    let journals = kept
+        .iter()
+        .filter(|(path, _)| path.extension() == Some("jsonl".as_ref()));
+    assert_eq!(journals.count(), 0, "{kept:?}");
 }
 
 #[test]

@@ -122,6 +122,7 @@ pub fn hostile() -> &'static Path {
         let status = Command::new("rustc")
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["--edition", "2024", "--target", "wasm32-wasip2", "-O"])
+            .args(["-C", "link-arg=--component-type=wasm/wit/launcher.wit"])
             .args(["-C", "strip=symbols", "-o"])
             .arg(&built)
             .arg(source)

@@ -44,6 +44,24 @@ impl Image {
         Self::assembled(seed, layers, diff_ids, os, architecture)
     }
 
+    /// Makes a `linux/amd64` image whose last layer is packed with Zstandard.
+    pub fn zstd(seed: &str, sizes: &[usize]) -> Self {
+        let mut image = Self::new(seed, sizes);
+        let last = tar(
+            &format!("{seed}-{}", sizes.len() - 1),
+            sizes[sizes.len() - 1],
+        );
+        let (os, architecture) = image.platform;
+        image.layers.pop();
+        image.layers.push(zstd(&last));
+        let mut image = Self::assembled(seed, image.layers, image.diff_ids, &os, &architecture);
+        let manifest = String::from_utf8(image.manifest).unwrap();
+        let place = manifest.rfind(LAYER).unwrap();
+        let (before, after) = manifest.split_at(place);
+        image.manifest = format!("{before}{}", after.replacen("+gzip", "+zstd", 1)).into_bytes();
+        image
+    }
+
     /// Makes an image with this one's first layer and then another image's layers.
     pub fn sharing_first_layer(&self, other: &Self) -> Self {
         let layers = [&self.layers[..1], &other.layers[..]].concat();
@@ -207,6 +225,19 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     }
     file.extend(crc32(bytes).to_le_bytes());
     file.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+    file
+}
+
+/// Returns a Zstandard frame of raw blocks (RFC 8878).
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    // No content size, no checksum, a window of 128 KiB.
+    let mut file = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+    let last = bytes.len().div_ceil(0x1_0000) - 1;
+    for (number, block) in bytes.chunks(0x1_0000).enumerate() {
+        let header = u32::try_from(block.len()).unwrap() << 3 | u32::from(number == last);
+        file.extend(&header.to_le_bytes()[..3]);
+        file.extend(block);
+    }
     file
 }
 

@@ -4,9 +4,11 @@
 //! value is dropped, which a panic does too.
 
 mod act;
+mod between;
 mod certificates;
 mod client;
 mod component;
+mod engine;
 #[path = "../../fault/mod.rs"]
 mod fault;
 mod image;
@@ -25,12 +27,17 @@ mod tools;
 mod yaml;
 
 pub use act::{Job, Project};
+pub use between::Between;
 pub use certificates::Authority;
 pub use client::{Reply, fetch};
 pub use component::{
     Runtime, component, hostile, installed, launcher, shared, stock_component, warm,
 };
-pub use fault::{BlackHole, Content, Ending, Fault, FaultProxy, RangeLie, Rule, TokenRule};
+pub use engine::{Engine, Era};
+pub use fault::{
+    BlackHole, Content, Ending, Exchange, Fault, FaultProxy, Length, RangeLie, Rule, Seen,
+    TokenRule,
+};
 pub use image::{Image, Index, push_blob, put_manifest};
 pub use notary::{Extensions, Notary};
 pub use playground::PlaygroundRegistry;

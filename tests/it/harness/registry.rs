@@ -47,6 +47,12 @@ impl Registry {
         Self::on(self.storage.clone(), &tls)
     }
 
+    /// Starts a pull-through cache of the registry at a host and port, which is empty.
+    pub fn cache_of(upstream: &str) -> Self {
+        let rest = format!("proxy: {{remoteurl: 'http://{upstream}'}}\n");
+        Self::on(Arc::new(tempfile::tempdir().unwrap()), &rest)
+    }
+
     /// Returns the host and port.
     pub fn address(&self) -> &str {
         &self.address

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::sandbox::without_chance;
 
 /// The fields of `report.json` that differ from run to run, and how. docs/reports.md lists them.
-pub const DIFFERS: [(&str, &str); 18] = [
+pub const DIFFERS: [(&str, &str); 19] = [
     ("run", "a new id for every run"),
     ("started", "a time"),
     ("finished", "a time"),
@@ -24,6 +24,7 @@ pub const DIFFERS: [(&str, &str); 18] = [
         "which of two images fetches a blob that both have, and what the cache held",
     ),
     ("images[].cached", "the same"),
+    ("images[].served", "ports of hosts, and the same"),
     (
         "signatures[]",
         "the order: those of one step are looked for at the same time",
@@ -64,6 +65,7 @@ pub fn comparable(report: &Value) -> Value {
         }
     }
     for image in items(&mut report["images"]) {
+        image["served"] = json!("[HOSTS]");
         for bytes in ["fetched", "cached"] {
             if image[bytes].is_number() {
                 image[bytes] = json!("[BYTES]");

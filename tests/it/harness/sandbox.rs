@@ -206,6 +206,11 @@ impl Running {
             .wait_for(text, |log| log.contains(text).then_some(()));
     }
 
+    /// Returns what it has printed on standard output so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8(fs::read(&self.stdout).unwrap()).unwrap()
+    }
+
     /// Says whether it ends within `limit`.
     pub fn ends_within(&mut self, limit: Duration) -> bool {
         self.process.ended_within(limit).is_some()

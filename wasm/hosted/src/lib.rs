@@ -5,7 +5,9 @@
 
 #![cfg(target_family = "wasm")]
 
-use bindings::shipgate::launcher::{folders, hashing};
+use std::io;
+
+use bindings::shipgate::launcher::{filling, folders, hashing};
 
 /// Generated from the WIT file: pointers and lengths as the canonical ABI passes them.
 mod bindings {
@@ -31,12 +33,7 @@ impl Sha256 {
     /// Returns the digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
-        let (a, b, c, d) = hashing::Sha256::finish(self.0);
-        let mut digest = [0; 32];
-        for (place, word) in digest.chunks_exact_mut(8).zip([a, b, c, d]) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
-        digest
+        bytes(hashing::Sha256::finish(self.0))
     }
 }
 
@@ -50,4 +47,53 @@ impl Default for Sha256 {
 #[must_use]
 pub fn free_space(path: &str) -> Option<u64> {
     folders::free_space(path)
+}
+
+/// A file that the launcher fills and hashes; dropped, nothing more is written.
+#[derive(Debug)]
+pub struct Sink(filling::Sink);
+
+impl Sink {
+    /// Opens one on a file that is there and is to have so many bytes, of which these ranges are there. Nothing
+    /// comes back where the launcher refuses.
+    #[must_use]
+    pub fn open(path: &str, size: u64, there: &[(u64, u64)]) -> Option<Self> {
+        filling::Sink::open(path, size, there).ok().map(Self)
+    }
+
+    /// Returns what names it in a request.
+    #[must_use]
+    pub fn ticket(&self) -> String {
+        self.0.ticket()
+    }
+
+    /// Writes bytes at their place, but those that are there already.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(offset, bytes).map_err(error)
+    }
+
+    /// Returns the SHA-256 of the whole once it is on disk; nothing as long as that takes.
+    #[must_use]
+    pub fn digest(&self) -> Option<io::Result<[u8; 32]>> {
+        let digest = self.0.digest()?;
+        Some(digest.map(bytes).map_err(error))
+    }
+}
+
+fn error(error: filling::Error) -> io::Error {
+    match error {
+        filling::Error::NoRoom => io::ErrorKind::StorageFull.into(),
+        filling::Error::Other(words) => io::Error::other(words),
+    }
+}
+
+fn bytes((a, b, c, d): (u64, u64, u64, u64)) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (place, word) in digest.chunks_exact_mut(8).zip([a, b, c, d]) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
 }

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use shipgate::net::egress::line_to_add;
 use shipgate::sandbox::Host;
 
-use super::address::is_public;
+use super::address::{is_private, is_public};
+use crate::outlet::{Outlet, Stream};
 
 /// A granted host.
 #[derive(Clone, Debug)]
@@ -28,6 +29,9 @@ pub struct Hosts(Vec<Granted>);
 pub enum Reach {
     /// At any: it is written as an address, or it was granted by hand.
     Anywhere,
+    /// At public and private ones, as an endpoint inside of a network has: not at this machine's own, and
+    /// not at those of the link, where clouds tell their secrets.
+    Inside,
     /// At this machine's own or public ones.
     Local,
     /// At public ones.
@@ -40,8 +44,19 @@ impl Reach {
         let ip = address.ip().to_canonical();
         match self {
             Self::Anywhere => true,
+            Self::Inside => is_public(ip) || is_private(ip),
             Self::Local => ip.is_loopback() || is_public(ip),
             Self::Public => is_public(ip),
+        }
+    }
+
+    /// Returns where the host may be that the pipeline names to stand for one that is granted.
+    pub fn of_endpoint(self, host: &str) -> Self {
+        match Name::of(host) {
+            _ if self == Self::Anywhere => self,
+            Name::Address(_) => Self::Anywhere,
+            Name::Text(name) if is_local(&name) => Self::Local,
+            Name::Text(_) => Self::Inside,
         }
     }
 }
@@ -52,13 +67,23 @@ impl Hosts {
         Self(hosts)
     }
 
-    /// Says where a host and port may be, or that they are not granted. Nothing is looked up.
-    pub fn reach(&self, host: &str, port: u16) -> Option<Reach> {
+    /// Says how a host is spelled where it is granted, and where it may be; nothing if it is not granted on
+    /// this port. Nothing is looked up.
+    ///
+    /// Who asks chooses among many spellings of one name, and could say something by that to whoever sees the
+    /// look-up or the greeting of TLS: none of it goes out.
+    pub fn reach(&self, host: &str, port: u16) -> Option<(String, Reach)> {
         let asked = Name::of(host);
         let mut reach = None;
+        let mut spelled = None;
         for granted in &self.0 {
-            if granted.host.port != port || Name::of(&granted.host.host) != asked {
+            let spelling = &granted.host.host;
+            if granted.host.port != port || Name::of(spelling) != asked {
                 continue;
+            }
+            let spelling = spelling.to_ascii_lowercase();
+            if spelled.is_none() || spelling.eq_ignore_ascii_case(host) {
+                spelled = Some(spelling);
             }
             let found = match asked {
                 Name::Address(_) => Reach::Anywhere,
@@ -71,7 +96,7 @@ impl Hosts {
                 reach = Some(found);
             }
         }
-        reach
+        spelled.zip(reach)
     }
 
     /// Returns what is said of a host that is not granted.
@@ -93,17 +118,20 @@ impl Hosts {
 
 /// A host, free of the ways in which the same one can be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Name {
+pub enum Name {
+    /// An address.
     Address(IpAddr),
+    /// A name in small letters, without the dot of the root.
     Text(String),
 }
 
 impl Name {
-    fn of(host: &str) -> Self {
+    /// Reads a host that is written without brackets.
+    pub fn of(host: &str) -> Self {
         match host.parse::<IpAddr>() {
             // `::ffff:127.0.0.1` is 127.0.0.1, and no way around a grant.
             Ok(ip) => Self::Address(ip.to_canonical()),
-            Err(_) => Self::Text(host.trim_end_matches('.').to_ascii_lowercase()),
+            Err(_) => Self::Text(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()),
         }
     }
 }
@@ -131,23 +159,70 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Tells of each refusal once. The component chooses them, so there is a bound.
+/// Tells of each refusal once. The component chooses them, so there is a bound; when it is reached that is
+/// told, and at the end how many there were beyond it.
 #[derive(Debug, Default)]
-pub struct Teller(Mutex<BTreeSet<String>>);
+pub struct Teller(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    refusals: BTreeSet<String>,
+    /// How many were not told, those among them that were alike.
+    silent: u64,
+}
 
 impl Teller {
     const MOST: usize = 100;
 
     /// Tells of it on standard error, if it was not told yet.
     pub fn tell(&self, refusal: &Refusal) {
-        if self.notes(refusal) {
-            eprintln!("{refusal}");
+        if let Some(words) = self.words(refusal) {
+            // Whoever refuses must not have to wait for whoever reads.
+            Outlet::process().say(Stream::Error, format!("{words}\n"));
         }
     }
 
-    fn notes(&self, refusal: &Refusal) -> bool {
+    /// Tells how much was not told.
+    pub fn tell_rest(&self) {
+        if let Some(words) = self.rest() {
+            eprintln!("{words}");
+        }
+    }
+
+    /// Returns what was told.
+    #[cfg(test)]
+    pub fn told(&self) -> Vec<String> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.refusals.iter().cloned().collect()
+    }
+
+    fn words(&self, refusal: &Refusal) -> Option<String> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < Self::MOST && told.insert(refusal.to_string())
+        let words = refusal.to_string();
+        if told.refusals.contains(&words) {
+            return None;
+        }
+        if told.refusals.len() < Self::MOST {
+            told.refusals.insert(words.clone());
+            return Some(words);
+        }
+        told.silent += 1;
+        (told.silent == 1).then(|| {
+            let last = Refusal {
+                what: "more than is told".to_owned(),
+                cause: format!(
+                    "{} different attempts were told: further refusals are not told",
+                    Self::MOST
+                ),
+                hint: "don't trust this component".to_owned(),
+            };
+            last.to_string()
+        })
+    }
+
+    fn rest(&self) -> Option<String> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (told.silent > 0).then(|| format!("refused: {} attempts that were not told", told.silent))
     }
 }
 
@@ -190,6 +265,7 @@ mod tests {
             ("registry.example", 80, None),
             ("secret.registry.example", 443, None),
             ("registry.example.evil", 443, None),
+            ("registry.example..", 443, None),
             ("127.0.0.1", 443, None),
             ("127.0.0.2", 5000, None),
             ("127.1", 5000, None),
@@ -199,7 +275,28 @@ mod tests {
             ("", 443, None),
             (".", 443, None),
         ] {
-            assert_eq!(hosts.reach(host, port), reach, "{host}:{port}");
+            let found = hosts.reach(host, port).map(|(_, reach)| reach);
+            assert_eq!(found, reach, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_spelled_as_it_was_granted() {
+        let list = [
+            "Registry.example:443",
+            "b.example.:443",
+            "b.example:443",
+            "127.0.0.1:443",
+        ];
+        let hosts = hosts(&list, false);
+        for (asked, spelled) in [
+            ("rEGISTRY.eXAMPLE", "registry.example"),
+            ("registry.example.", "registry.example"),
+            ("B.example", "b.example"),
+            ("B.example.", "b.example."),
+            ("::ffff:7f00:1", "127.0.0.1"),
+        ] {
+            assert_eq!(hosts.reach(asked, 443).unwrap().0, spelled, "{asked}");
         }
     }
 
@@ -211,13 +308,13 @@ mod tests {
         let by_pipeline = hosts(&["a.example:443"], false);
         let mut both = hosts(&["a.example:443"], true);
         both.0.extend(by_pipeline.0.clone());
-        let reach = |hosts: &Hosts| hosts.reach("a.example", 443).unwrap();
+        let reach = |hosts: &Hosts| hosts.reach("a.example", 443).unwrap().1;
         assert!(!reach(&by_pipeline).admits(inside) && reach(&by_pipeline).admits(outside));
         assert!(!reach(&by_pipeline).admits(loopback));
         assert!(reach(&both).admits(inside) && reach(&both).admits(loopback));
         for name in ["localhost", "A.LocalHost."] {
             let local = hosts(&[&format!("{name}:443")], false).reach(name, 443);
-            assert_eq!(local, Some(Reach::Local));
+            assert_eq!(local.unwrap().1, Reach::Local);
             assert!(Reach::Local.admits(loopback) && !Reach::Local.admits(inside));
         }
     }
@@ -242,9 +339,17 @@ mod tests {
     fn a_refusal_is_told_once_and_not_without_end() {
         let teller = Teller::default();
         let refusal = |port| hosts(&[], false).not_granted("a.example", port);
-        assert!(teller.notes(&refusal(1)));
-        assert!(!teller.notes(&refusal(1)));
-        let told = (2..500).filter(|port| teller.notes(&refusal(*port)));
-        assert_eq!(told.count(), Teller::MOST - 1);
+        let words = |port| teller.words(&refusal(port));
+        assert_eq!(words(1), Some(refusal(1).to_string()));
+        assert_eq!(words(1), None);
+        assert!((2..=100).all(|port| words(port).is_some()));
+        assert_eq!(teller.rest(), None);
+        let last = words(101).unwrap();
+        assert!(last.contains("further refusals are not told"), "{last}");
+        assert!((101..500).all(|port| words(port).is_none()));
+        // Those that were told are no more for being tried again.
+        assert_eq!(words(1), None);
+        let rest = teller.rest().unwrap();
+        assert_eq!(rest, "refused: 400 attempts that were not told");
     }
 }

@@ -2,23 +2,79 @@
 //! what is meant for another host.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::ops::Range;
+
+use super::grant::{Name, shown};
+
+use shipgate::net::Forwarding;
 
 /// The longest head, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;
 
 /// The most headers of a request.
-const MAX_HEADERS: usize = 100;
+pub const MAX_HEADERS: usize = 100;
 
 /// The host that a stream is held to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// A name, or an address without brackets.
+    /// A name, or an address without brackets, as it was granted.
     pub host: String,
     /// The port.
     pub port: u16,
     /// Whether it is reached by TLS.
     pub tls: bool,
+    /// What a proxy needs that reads the requests, if one does.
+    pub forwarding: Option<Forwarding>,
+}
+
+impl Target {
+    /// Returns a request's line and what is to be added behind it, in place of the line that was
+    /// read: a proxy is told the whole URL. `head` was read before and begins with such a line.
+    pub fn rewritten(&self, head: &[u8]) -> Option<(Vec<u8>, usize)> {
+        let forwarding = self.forwarding.as_ref()?;
+        let end = head.windows(2).position(|window| window == b"\r\n")? + 2;
+        let line = std::str::from_utf8(&head[..end]).ok()?;
+        let (method, rest) = line.split_once(' ')?;
+        let place = super::grant::place(&self.host, self.port);
+        let place = place.strip_suffix(":80").unwrap_or(&place);
+        let mut written = format!("{method} http://{place}{rest}").into_bytes();
+        if let Some(login) = &forwarding.login {
+            written.extend_from_slice(b"Proxy-Authorization: ");
+            written.extend_from_slice(login.as_bytes());
+            written.extend_from_slice(b"\r\n");
+        }
+        Some((written, end))
+    }
+}
+
+impl Target {
+    /// Returns the one `Host` that is passed on, however the component spelled it.
+    pub fn authority(&self) -> String {
+        let Self {
+            host, port, tls, ..
+        } = self;
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        match (port, tls) {
+            (443, true) | (80, false) => host,
+            _ => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// A head that may be passed on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// How many bytes it has, the empty line included.
+    pub length: usize,
+    /// Where in it the value of `Host` stands.
+    pub host: Range<usize>,
+    /// What follows it.
+    pub body: Body,
 }
 
 /// How long the body is.
@@ -37,6 +93,8 @@ pub enum Violation {
     Chunks,
     /// `Connection` names more than `close` and `keep-alive`: proxies take such headers out.
     Connection,
+    /// `Expect`: the host decides whether a body follows.
+    Expect,
     /// Not exactly one way to know the length of the body, or none that is sure.
     Framing(&'static str),
     /// Headers that no two servers read alike.
@@ -47,6 +105,8 @@ pub enum Violation {
     Long,
     /// A method that opens tunnels.
     Method,
+    /// A path that two servers could read in two ways.
+    Path(&'static str),
     /// A head that is not complete in time.
     Slow,
     /// What is asked for is no path of this host.
@@ -64,11 +124,15 @@ impl fmt::Display for Violation {
         let words = match self {
             Self::Chunks => "its chunks are malformed, or have extensions or trailers",
             Self::Connection => "`Connection` names more than `close` and `keep-alive`",
+            Self::Expect => "`Expect` leaves it open whether its body follows",
             Self::Framing(how) => return write!(f, "the length of its body is not sure: {how}"),
             Self::Headers(how) => return write!(f, "its head is no strict HTTP/1.1: {how}"),
             Self::Host(how) => return write!(f, "its `Host` is not that of the connection: {how}"),
             Self::Long => "its head is too long",
             Self::Method => "`CONNECT` opens tunnels",
+            Self::Path(how) => {
+                return write!(f, "its path is none that all servers read alike: {how}");
+            }
             Self::Slow => "its head was not complete in time",
             Self::Target => "it does not ask for a path of this host",
             Self::Tls => "it is TLS, in a connection for plain HTTP",
@@ -90,32 +154,35 @@ impl Violation {
     }
 }
 
-/// Reads a head from the beginning of what has arrived, and returns its length and its body's; nothing
-/// if it is not complete.
+/// Reads a head from the beginning of what has arrived; nothing comes back if it is not complete. `scanned`
+/// is 0 for a new head, and says how much of it need not be looked at again.
 ///
 /// # Errors
 /// It is not passed on.
-pub fn read(bytes: &[u8], target: &Target) -> Result<Option<(usize, Body)>, Violation> {
+pub fn read(bytes: &[u8], scanned: &mut usize, target: &Target) -> Result<Option<Head>, Violation> {
+    const END: &[u8] = b"\r\n\r\n";
     // A handshake record of any version; no method begins with such a byte.
     if bytes.first() == Some(&0x16) {
         return Err(Violation::Tls);
     }
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+    let fresh = bytes.get(*scanned..).unwrap_or_default();
+    let Some(end) = fresh.windows(END.len()).position(|window| window == END) else {
+        // The end may have begun.
+        *scanned += fresh.len().saturating_sub(END.len() - 1);
         return if bytes.len() > MAX_HEAD {
             Err(Violation::Long)
         } else {
             Ok(None)
         };
     };
-    let length = end + 4;
+    let length = *scanned + end + END.len();
     if length > MAX_HEAD {
         return Err(Violation::Long);
     }
-    let body = judge(&bytes[..length], target)?;
-    Ok(Some((length, body)))
+    judge(&bytes[..length], target).map(Some)
 }
 
-fn judge(head: &[u8], target: &Target) -> Result<Body, Violation> {
+fn judge(head: &[u8], target: &Target) -> Result<Head, Violation> {
     let unread = |how: &str| Violation::Headers(how.to_owned());
     // The parser takes a line feed alone for a line's end, and empty lines before the first.
     let bare = |(at, byte): (usize, &u8)| match byte {
@@ -139,22 +206,35 @@ fn judge(head: &[u8], target: &Target) -> Result<Body, Violation> {
     if request.version != Some(1) {
         return Err(Violation::Version);
     }
-    if request
-        .method
-        .is_none_or(|method| method.eq_ignore_ascii_case("CONNECT"))
-    {
+    let method = request.method.unwrap_or_default();
+    let is = |name: &&str| method.eq_ignore_ascii_case(name);
+    if method.is_empty() || is(&"CONNECT") {
         return Err(Violation::Method);
     }
-    let path = request.path.unwrap_or_default();
-    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Violation::Target);
+    path(request.path.unwrap_or_default())?;
+    // Gateways hand headers on as variables, in whose names both are `_`.
+    let headers = request.headers.iter();
+    let framing_names = headers.map(|header| header.name.replace('_', "-"));
+    let mut framing_names = framing_names.zip(request.headers.iter());
+    if framing_names.any(|(name, header)| name != header.name && is_framing(&name)) {
+        return Err(unread("`_` in a name that frames a body"));
     }
     let all = |name: &str| {
         let named = request.headers.iter();
         let named = named.filter(|header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value).collect::<Vec<_>>()
     };
-    host(&all("host"), target)?;
+    let host = host(&all("host"), target)?;
+    // A part of `head`, where the parser found it.
+    let begin = host.as_ptr().addr() - head.as_ptr().addr();
+    if !all("expect").is_empty() {
+        return Err(Violation::Expect);
+    }
+    if !all("proxy-authorization").is_empty() || !all("proxy-connection").is_empty() {
+        return Err(unread(
+            "it talks to a proxy, which is the launcher's business",
+        ));
+    }
     if !all("upgrade").is_empty() {
         return Err(Violation::Upgrade);
     }
@@ -167,21 +247,66 @@ fn judge(head: &[u8], target: &Target) -> Result<Body, Violation> {
             return Err(Violation::Connection);
         }
     }
-    framing(&all("content-length"), &all("transfer-encoding"))
+    let body = framing(&all("content-length"), &all("transfer-encoding"))?;
+    if body != Body::Length(0) && BODILESS.iter().any(is) {
+        return Err(Violation::Framing("not all servers read one here"));
+    }
+    Ok(Head {
+        length: head.len(),
+        host: begin..begin + host.len(),
+        body,
+    })
 }
 
-fn host(found: &[&[u8]], target: &Target) -> Result<(), Violation> {
+/// The methods whose body a server may take for the next request (RFC 9110, section 9.3).
+const BODILESS: [&str; 4] = ["DELETE", "GET", "HEAD", "TRACE"];
+
+fn is_framing(name: &str) -> bool {
+    ["content-length", "transfer-encoding"]
+        .iter()
+        .any(|framing| name.eq_ignore_ascii_case(framing))
+}
+
+/// Holds a request's target to the path and query of RFC 3986.
+fn path(target: &str) -> Result<(), Violation> {
+    if !target.starts_with('/') {
+        return Err(Violation::Target);
+    }
+    // Relative to a base, it would name a host.
+    if target.starts_with("//") {
+        return Err(Violation::Path("it begins with `//`"));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
+    if !path.bytes().all(allowed) || !query.bytes().all(|byte| byte == b'?' || allowed(byte)) {
+        return Err(Violation::Path(
+            "it has characters that RFC 3986 does not allow",
+        ));
+    }
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !target.split('%').skip(1).all(is_escape) {
+        return Err(Violation::Path("`%` without two digits"));
+    }
+    Ok(())
+}
+
+/// Returns the one value of `Host`, as it was found.
+fn host<'a>(found: &[&'a [u8]], target: &Target) -> Result<&'a [u8], Violation> {
     let [value] = found else {
         return Err(Violation::Host(match found.len() {
             0 => "there is none".to_owned(),
             _ => "there is more than one".to_owned(),
         }));
     };
-    let other = || Violation::Host(super::grant::shown(&String::from_utf8_lossy(value)));
+    let other = || Violation::Host(shown(&String::from_utf8_lossy(value)));
     let text = std::str::from_utf8(value).map_err(|_| other())?;
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (name, port) = rest.split_once(']').ok_or_else(other)?;
+            name.parse::<Ipv6Addr>().map_err(|_| other())?;
             let port = match port {
                 "" => None,
                 _ => Some(port.strip_prefix(':').ok_or_else(other)?),
@@ -201,12 +326,8 @@ fn host(found: &[&[u8]], target: &Target) -> Result<(), Violation> {
         }
         Some(_) => return Err(other()),
     };
-    let same = match (name.parse::<IpAddr>(), target.host.parse::<IpAddr>()) {
-        (Ok(found), Ok(meant)) => found == meant,
-        _ => name.eq_ignore_ascii_case(&target.host),
-    };
-    if same && port == target.port {
-        Ok(())
+    if Name::of(name) == Name::of(&target.host) && port == target.port {
+        Ok(value)
     } else {
         Err(other())
     }
@@ -270,6 +391,7 @@ mod tests {
             host: host.to_owned(),
             port,
             tls,
+            forwarding: None,
         }
     }
 
@@ -278,7 +400,8 @@ mod tests {
     }
 
     fn verdict(head: &str) -> Result<Option<(usize, Body)>, Violation> {
-        read(head.as_bytes(), &plain())
+        let found = read(head.as_bytes(), &mut 0, &plain())?;
+        Ok(found.map(|head| (head.length, head.body)))
     }
 
     #[test]
@@ -294,7 +417,7 @@ mod tests {
                 Body::Length(12),
             ),
             (
-                "PUT //x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                "PUT /x//y%2f/?a=/?b:@!$&'()*+,;=-._~ HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: Chunked\r\n\r\n",
                 Body::Chunked,
             ),
             (
@@ -329,7 +452,11 @@ mod tests {
             ("::1:5000", &six, false),
             ("[::1]", &six, false),
             ("a.example.", &dotted, true),
-            ("a.example.", &plain(), false),
+            ("a.example.", &plain(), true),
+            ("a.example..", &plain(), false),
+            ("[a.example]", &plain(), false),
+            ("[127.0.0.1]", &target("127.0.0.1", 80, false), false),
+            ("[::ffff:127.0.0.1]", &target("127.0.0.1", 80, false), true),
             ("b.example", &plain(), false),
             ("a.example:", &plain(), false),
             ("a.example:+80", &plain(), false),
@@ -343,7 +470,7 @@ mod tests {
             ("\u{fc}.example", &plain(), false),
         ] {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            let found = read(head.as_bytes(), target);
+            let found = read(head.as_bytes(), &mut 0, target);
             assert_eq!(found.is_ok(), same, "{host} {target:?}: {found:?}");
         }
     }
@@ -472,9 +599,40 @@ mod tests {
                 format!("GET\t/ HTTP/1.1\r\n{host}\r\n"),
                 "no strict HTTP/1.1",
             ),
+            (format!("GET /\u{fc} HTTP/1.1\r\n{host}\r\n"), "RFC 3986"),
             (
-                format!("GET /\u{fc} HTTP/1.1\r\n{host}\r\n"),
-                "of this host",
+                format!("GET //other.example/ HTTP/1.1\r\n{host}\r\n"),
+                "begins with `//`",
+            ),
+            (
+                format!("GET /%2x HTTP/1.1\r\n{host}\r\n"),
+                "without two digits",
+            ),
+            (
+                format!("GET /?% HTTP/1.1\r\n{host}\r\n"),
+                "without two digits",
+            ),
+            (
+                format!(
+                    "POST / HTTP/1.1\r\n{host}Expect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+                ),
+                "`Expect`",
+            ),
+            (
+                format!("POST / HTTP/1.1\r\n{host}Content_Length: 9\r\n\r\n"),
+                "`_`",
+            ),
+            (
+                format!("POST / HTTP/1.1\r\n{host}transfer_encoding: chunked\r\n\r\n"),
+                "`_`",
+            ),
+            (
+                format!("GET / HTTP/1.1\r\n{host}Content-Length: 9\r\n\r\n"),
+                "not all servers read one",
+            ),
+            (
+                format!("delete / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n"),
+                "not all servers read one",
             ),
             (
                 format!(
@@ -493,13 +651,73 @@ mod tests {
     }
 
     #[test]
+    fn only_the_characters_of_a_uri_pass() {
+        for byte in 0..=u8::MAX {
+            let byte = char::from(byte);
+            let good = byte.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(byte);
+            for target in [format!("/a{byte}b"), format!("/?a{byte}b")] {
+                let head = format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+                assert_eq!(verdict(&head).is_ok(), good, "{head:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_looked_at_is_not_looked_at_again() {
+        let head = "GET / HTTP/1.1\r\nHost: a.example\r\nX: \r\n\r\nmore";
+        let (bytes, mut scanned) = (head.as_bytes(), 0);
+        let length = bytes.len() - 4;
+        for arrived in 1..length {
+            assert_eq!(read(&bytes[..arrived], &mut scanned, &plain()), Ok(None));
+            assert_eq!(scanned, arrived.saturating_sub(3));
+        }
+        let found = read(bytes, &mut scanned, &plain()).unwrap().unwrap();
+        assert_eq!(found.length, length);
+        // Nor is it when much of it arrives at once.
+        for arrived in 0..length {
+            let mut scanned = 0;
+            assert_eq!(read(&bytes[..arrived], &mut scanned, &plain()), Ok(None));
+            let found = read(bytes, &mut scanned, &plain()).unwrap().unwrap();
+            assert_eq!(found.length, length);
+        }
+    }
+
+    #[test]
+    fn the_place_of_the_host_is_known_and_what_stands_there_instead() {
+        for (spelled, target, passed) in [
+            ("A.Example", plain(), "a.example"),
+            ("a.eXample.:80", plain(), "a.example"),
+            ("a.example:443", target("a.example", 443, true), "a.example"),
+            (
+                "a.example:443",
+                target("a.example", 443, false),
+                "a.example:443",
+            ),
+            (
+                "[::ffff:7f00:1]:80",
+                target("127.0.0.1", 80, false),
+                "127.0.0.1",
+            ),
+            ("[0:0::1]:5000", target("::1", 5000, false), "[::1]:5000"),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nX: Host\r\nhost: \t{spelled} \r\nY: z\r\n\r\n");
+            let found = read(head.as_bytes(), &mut 0, &target).unwrap().unwrap();
+            assert_eq!(&head[found.host], spelled);
+            assert_eq!(target.authority(), passed);
+        }
+    }
+
+    #[test]
     fn a_head_has_a_bound_and_tls_is_no_head() {
         let endless = "GET / HTTP/1.1\r\nX: ".to_owned() + &"a".repeat(MAX_HEAD);
         assert_eq!(verdict(&endless), Err(Violation::Long));
         let long = format!("{endless}\r\n\r\n");
         assert_eq!(verdict(&long), Err(Violation::Long));
-        assert_eq!(read(&[0x16], &plain()), Err(Violation::Tls));
-        assert_eq!(read(&[0x16, 3, 1, 2, 0, 1], &plain()), Err(Violation::Tls));
+        assert_eq!(read(&[0x16], &mut 0, &plain()), Err(Violation::Tls));
+        assert_eq!(
+            read(&[0x16, 3, 1, 2, 0, 1], &mut 0, &plain()),
+            Err(Violation::Tls)
+        );
     }
 
     #[test]
@@ -598,7 +816,7 @@ mod tests {
             let _ = chunk(&bytes);
             bytes.splice(0..0, *b"GET / HTTP/1.1\r\n");
             bytes.extend(b"\r\n\r\n");
-            let _ = read(&bytes, &plain());
+            let _ = read(&bytes, &mut 0, &plain());
         }
     }
 }

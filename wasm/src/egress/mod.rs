@@ -6,8 +6,11 @@
 //! [`shipgate::net::egress`] describes what goes over the socket.
 
 mod address;
+mod answers;
 mod grant;
 mod head;
+mod peer;
+mod placing;
 mod relay;
 mod session;
 #[cfg(test)]
@@ -24,16 +27,21 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use shipgate::net::egress::{Token, Way};
 use shipgate::net::{Dialer, Error, Limit, LookedUp};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use self::grant::Hosts;
-pub use self::grant::{Granted, Refusal, Teller};
+pub use self::grant::{Granted, Refusal, Teller, shown};
+use crate::sink::Sinks;
 
 /// How long the component may take to say what it wants. It has one thread, which may be hashing.
 const ASK_TIME: Duration = Duration::from_secs(30);
-/// How many connections may be open at once: a run has some dozens.
+/// How long somebody may say nothing before it is looked at who it is: the component says at once what it
+/// wants, unless it is busy.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// How many connections may be open or being opened at once, look-ups that nobody waits for any more included:
+/// a run has some dozens.
 const OPEN: usize = 128;
 /// How many may be open of which it is not known yet what they are for.
 const ASKING: usize = 64;
@@ -50,11 +58,11 @@ impl Egress {
     ///
     /// # Errors
     /// There is no socket on loopback to be had, or no randomness.
-    pub async fn open(hosts: Vec<Granted>, dialer: Dialer) -> io::Result<Self> {
-        let look_up: LookUp = Box::new(|host, port, limit| {
-            Box::pin(async move { Dialer::look_up(&host, port, limit).await })
+    pub async fn open(hosts: Vec<Granted>, dialer: Dialer, sinks: Sinks) -> io::Result<Self> {
+        let look_up: LookUp = Box::new(|host, port, limit, held| {
+            Box::pin(async move { Dialer::look_up(&host, port, limit, held).await })
         });
-        Self::with(hosts, dialer, look_up, ASK_TIME).await
+        Self::with(hosts, dialer, look_up, ASK_TIME, sinks).await
     }
 
     async fn with(
@@ -62,6 +70,7 @@ impl Egress {
         dialer: Dialer,
         look_up: LookUp,
         ask_time: Duration,
+        sinks: Sinks,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -82,7 +91,8 @@ impl Egress {
             dialer,
             look_up,
             ask_time,
-            open: Semaphore::new(OPEN),
+            open: Arc::new(Semaphore::new(OPEN)),
+            sinks,
             teller: Arc::clone(&teller),
         });
         Ok(Self {
@@ -109,11 +119,14 @@ impl Egress {
 impl Drop for Egress {
     fn drop(&mut self) {
         self.serving.abort();
+        self.teller.tell_rest();
     }
 }
 
-/// Looks a host up.
-type LookUp = Box<dyn Fn(String, u16, Limit) -> Looking + Send + Sync>;
+/// Looks a host up, and keeps what it is handed until nothing of that goes on any more.
+type LookUp = Box<dyn Fn(String, u16, Limit, Held) -> Looking + Send + Sync>;
+/// The right to have a connection, or to be about to.
+type Held = Arc<OwnedSemaphorePermit>;
 type Looking = Pin<Box<dyn Future<Output = Result<LookedUp, Error>> + Send>>;
 
 /// What all connections have in common.
@@ -124,7 +137,8 @@ struct Shared {
     dialer: Dialer,
     look_up: LookUp,
     ask_time: Duration,
-    open: Semaphore,
+    open: Arc<Semaphore>,
+    sinks: Sinks,
     teller: Arc<Teller>,
 }
 

@@ -1,21 +1,18 @@
-//! A stream between the component and a host: requests are read before they are passed on, answers
-//! are passed on as they come, in frames.
+//! A stream between the component and a host: requests are read before they are passed on.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use shipgate::net::egress::{Ending, Frame};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf,
-};
+use shipgate::net::egress::Ending;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::head::{self, Body, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::answers::{Answers, Awaited};
+use super::head::{self, Body, Head, MAX_CHUNK_LINE, MAX_HEAD, Target, Violation};
+use super::placing;
+use crate::sink::Sinks;
 
 /// How long the head of a request may take from its first byte on.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -25,7 +22,7 @@ const STALL: Duration = Duration::from_secs(120);
 /// How long the last words may take to arrive, and the component to hear them.
 const LINGER: Duration = Duration::from_secs(5);
 /// What is read and written at once, in bytes.
-const PIECE: usize = 64 << 10;
+pub const PIECE: usize = 64 << 10;
 
 /// What comes from the component, and what of it was not passed on yet.
 pub struct Incoming {
@@ -105,26 +102,33 @@ impl From<Violation> for End {
     }
 }
 
-/// Passes requests and answers on until one side ends, and returns what the component did wrong.
-/// `refusal` makes the error of it that the component gets.
+/// Passes requests and answers on until one side ends. Bodies that the component wants in one of its `sinks` go
+/// there. `refusal` is asked what it is told of what it did wrong.
 pub async fn relay<S: AsyncRead + AsyncWrite>(
     mut incoming: Incoming,
     outgoing: OwnedWriteHalf,
     peer: S,
     target: &Target,
+    sinks: &Sinks,
     refusal: impl Fn(&Violation) -> shipgate::net::Error,
-) -> Option<Violation> {
+) {
     let (from_peer, to_peer) = tokio::io::split(peer);
+    let to_peer = Peer {
+        half: to_peer,
+        stall: STALL,
+    };
     let (stop, stopped) = oneshot::channel();
-    let mut answers = Box::pin(answers(from_peer, outgoing, stopped));
-    let mut requests = Box::pin(requests(&mut incoming, to_peer, target));
+    let awaited = Awaited::default();
+    let answers = Answers::new(from_peer, outgoing, stopped);
+    let mut answers = Box::pin(answers.pass_on(&awaited, sinks));
+    let mut requests = Box::pin(requests(&mut incoming, to_peer, target, &awaited));
     let end = tokio::select! {
         end = &mut requests => Some(end),
         () = &mut answers => None,
     };
     drop(requests);
     match end {
-        Some(End::Gone) => return None,
+        Some(End::Gone) => return,
         Some(End::Violated(violation)) => {
             let _ = stop.send(Ending::Refused(refusal(&violation)));
             let told = async {
@@ -132,28 +136,28 @@ pub async fn relay<S: AsyncRead + AsyncWrite>(
                 incoming.drain().await;
             };
             let _ = timeout(LINGER, told).await;
-            return Some(violation);
+            return;
         }
         // The host may have said why before it stopped listening.
         Some(End::Stuck) => tokio::select! {
             () = answers => {}
-            () = incoming.drain() => return None,
+            () = incoming.drain() => return,
         },
         None => {}
     }
     // Closed with something unread, the connection would be reset, and the last words with it lost.
     let _ = timeout(LINGER, incoming.drain()).await;
-    None
 }
 
 /// Passes requests on, each of them read first, and comes back when there are no more.
 async fn requests<S: AsyncWrite>(
     incoming: &mut Incoming,
-    mut peer: WriteHalf<S>,
+    mut peer: Peer<S>,
     target: &Target,
+    awaited: &Awaited,
 ) -> End {
     loop {
-        match request(incoming, &mut peer, target).await {
+        match request(incoming, &mut peer, target, awaited).await {
             Ok(()) => {}
             Err(end) => return end,
         }
@@ -162,61 +166,106 @@ async fn requests<S: AsyncWrite>(
 
 async fn request<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     target: &Target,
+    awaited: &Awaited,
 ) -> Result<(), End> {
     // Between two requests a connection may rest.
     if incoming.rest().is_empty() {
         more(incoming).await?;
     }
+    let mut scanned = 0;
     let reading = async {
         loop {
-            if let Some(head) = head::read(incoming.rest(), target)? {
+            if let Some(head) = head::read(incoming.rest(), &mut scanned, target)? {
                 return Ok::<_, End>(head);
             }
             more(incoming).await?;
         }
     };
-    let (length, body) = timeout(HEAD_TIME, reading)
+    let Head { length, host, body } = timeout(HEAD_TIME, reading)
         .await
         .map_err(|_| Violation::Slow)??;
     debug_assert!(length <= MAX_HEAD);
-    pass(incoming, peer, length as u64).await?;
+    let head = &incoming.rest()[..length];
+    let asked = placing::asked(head)?;
+    // What is for the launcher alone ends here.
+    let left_out = asked.as_ref().map_or(0..0, |(line, _)| line.clone());
+    let kept = |range: std::ops::Range<usize>| {
+        let before = range.start..range.end.min(left_out.start).max(range.start);
+        let behind = range.start.max(left_out.end).min(range.end)..range.end;
+        [&head[before], &head[behind]].concat()
+    };
+    let mut passed = [
+        kept(0..host.start),
+        target.authority().as_bytes().to_vec(),
+        kept(host.end..length),
+    ]
+    .concat();
+    if let Some((line, replaced)) = target.rewritten(&passed) {
+        passed.splice(..replaced, line);
+    }
+    if let Some((_, sink)) = asked {
+        // Who speaks HTTP/1.1 has heard all earlier answers by now: what comes from here on is the one to this.
+        awaited.set(sink);
+    }
+    peer.write(&passed).await?;
+    incoming.taken += length;
     match body {
         Body::Length(length) => pass(incoming, peer, length).await?,
         Body::Chunked => chunks(incoming, peer).await?,
     }
-    peer.flush().await.map_err(|_| End::Stuck)
+    peer.flush().await
+}
+
+/// The host as it is written to, with a bound to how long it may take nothing.
+struct Peer<S> {
+    half: WriteHalf<S>,
+    stall: Duration,
+}
+
+impl<S: AsyncWrite> Peer<S> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.write_all(bytes)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        Self::in_time(self.stall, self.half.flush()).await
+    }
+
+    async fn in_time(
+        stall: Duration,
+        work: impl Future<Output = io::Result<()>>,
+    ) -> Result<(), End> {
+        match timeout(stall, work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Stuck),
+        }
+    }
 }
 
 /// Passes on so many bytes.
 async fn pass<S: AsyncWrite>(
     incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
+    peer: &mut Peer<S>,
     mut left: u64,
 ) -> Result<(), End> {
     while left > 0 {
         if incoming.rest().is_empty() {
-            peer.flush().await.map_err(|_| End::Stuck)?;
+            peer.flush().await?;
             more(incoming).await?;
         }
         let here = incoming.rest().len().min(PIECE);
         let part = usize::try_from(left).map_or(here, |left| left.min(here));
         let bytes = &incoming.rest()[..part];
-        match timeout(STALL, peer.write_all(bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(End::Stuck),
-        }
+        peer.write(bytes).await?;
         incoming.taken += part;
         left -= part as u64;
     }
     Ok(())
 }
 
-async fn chunks<S: AsyncWrite>(
-    incoming: &mut Incoming,
-    peer: &mut WriteHalf<S>,
-) -> Result<(), End> {
+async fn chunks<S: AsyncWrite>(incoming: &mut Incoming, peer: &mut Peer<S>) -> Result<(), End> {
     loop {
         let (line, length) = loop {
             if let Some(read) = head::chunk(incoming.rest())? {
@@ -254,76 +303,70 @@ async fn more(incoming: &mut Incoming) -> Result<(), End> {
     }
 }
 
-/// Passes answers on until the host ends, the component is gone, or `stopped` says what to end with.
-async fn answers<S: AsyncRead>(
-    mut peer: ReadHalf<S>,
-    mut outgoing: OwnedWriteHalf,
-    mut stopped: oneshot::Receiver<Ending>,
-) {
-    let mut buffer = vec![0; Frame::LENGTH + PIECE];
-    let ending = loop {
-        let (read, end) = tokio::select! {
-            biased;
-            Ok(ending) = &mut stopped => break Some(ending),
-            filled = fill(&mut peer, &mut buffer[Frame::LENGTH..]) => filled,
-        };
-        if read > 0 {
-            let length = u32::try_from(read).unwrap_or(u32::MAX);
-            buffer[..Frame::LENGTH].copy_from_slice(&Frame::Data(length).encode());
-            // Never given up in the middle: a part of a frame is none.
-            if outgoing
-                .write_all(&buffer[..Frame::LENGTH + read])
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-        match end {
-            None => {}
-            Some(Ok(())) => break None,
-            Some(Err(error)) => break Some(Ending::of(&error)),
-        }
-    };
-    // Whom it does not reach any more it does not concern.
-    let _ = outgoing.write_all(&last(ending)).await;
-    let _ = outgoing.shutdown().await;
-}
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-fn last(ending: Option<Ending>) -> Vec<u8> {
-    let Some(json) = ending.and_then(|ending| serde_json::to_vec(&ending).ok()) else {
-        return Frame::End.encode().to_vec();
-    };
-    let length = u32::try_from(json.len()).unwrap_or_default();
-    [&Frame::Ending(length).encode(), json.as_slice()].concat()
-}
+    use tokio::io::ReadBuf;
+    use tokio::net::{TcpListener, TcpStream};
 
-/// Reads what is there, at least one byte, and says how the stream ended if it did.
-async fn fill<S: AsyncRead>(
-    peer: &mut ReadHalf<S>,
-    buffer: &mut [u8],
-) -> (usize, Option<io::Result<()>>) {
-    let mut filled = 0;
-    poll_fn(|context| poll_fill(peer, buffer, &mut filled, context)).await
-}
+    use super::*;
 
-fn poll_fill<S: AsyncRead>(
-    peer: &mut ReadHalf<S>,
-    buffer: &mut [u8],
-    filled: &mut usize,
-    context: &mut Context<'_>,
-) -> Poll<(usize, Option<io::Result<()>>)> {
-    while *filled < buffer.len() {
-        let mut room = ReadBuf::new(&mut buffer[*filled..]);
-        match Pin::new(&mut *peer).poll_read(context, &mut room) {
-            Poll::Pending if *filled == 0 => return Poll::Pending,
-            Poll::Pending => break,
-            Poll::Ready(Err(error)) => return Poll::Ready((*filled, Some(Err(error)))),
-            Poll::Ready(Ok(())) => match room.filled().len() {
-                0 => return Poll::Ready((*filled, Some(Ok(())))),
-                read => *filled += read,
-            },
+    /// A host that takes every byte and never says that they are on their way.
+    struct NeverFlushes;
+
+    impl AsyncRead for NeverFlushes {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
         }
     }
-    Poll::Ready((*filled, None))
+
+    impl AsyncWrite for NeverFlushes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_let_bytes_go_holds_nothing_for_ever() {
+        let target = Target {
+            host: "a.example".to_owned(),
+            port: 80,
+            tls: false,
+            forwarding: None,
+        };
+        for sent in [
+            &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
+            b"PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\nhalf",
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let component = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let mut component = component.unwrap();
+            let (read, _write) = listener.accept().await.unwrap().0.into_split();
+            component.write_all(sent).await.unwrap();
+            let peer = Peer {
+                half: tokio::io::split(NeverFlushes).1,
+                stall: Duration::from_millis(1),
+            };
+            let end = requests(&mut Incoming::new(read), peer, &target, &Awaited::default()).await;
+            assert!(matches!(end, End::Stuck));
+        }
+    }
 }

@@ -1,19 +1,22 @@
 //! One connection of the component's: what it asks for, whether it gets it, what becomes of it.
 
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shipgate::net::egress::{Answer, Ask, MAX_ASK, Want, line_to_add};
-use shipgate::net::{Connection, Endpoint, Error, Limit};
+use shipgate::net::{Connection, Endpoint, Error, Limit, Route};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::grant::{Refusal, place, shown};
-use super::head::Target;
+use super::head::{Target, Violation};
+use super::peer::is_of_another_user;
 use super::relay::{Incoming, relay};
+use super::{AT_ONCE, Held, Shared};
 
 /// The longest time to connect that is heeded.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -22,23 +25,22 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePermit) {
     // As for connections of our own; a system that knows no such option does no harm.
     let _ = stream.set_nodelay(true);
+    let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
     let (read, mut write) = stream.into_split();
     let mut incoming = Incoming::new(read);
-    let ask = match timeout(shared.ask_time, incoming.line(MAX_ASK)).await {
-        Ok(Ok(line)) => serde_json::from_slice::<Ask>(&line).ok(),
-        Ok(Err(_)) | Err(_) => None,
-    };
+    let ask = first_line(&mut incoming, ends, shared.ask_time).await;
+    let ask = ask.and_then(|line| serde_json::from_slice::<Ask>(&line).ok());
     // Whoever does not know the token is told nothing.
     let Some(ask) = ask.filter(|ask| shared.knows(&ask.token)) else {
         shared.teller.tell(&stranger());
         return;
     };
     drop(asking);
-    let (answer, connection) = match shared.open.try_acquire() {
-        Ok(open) => match connect(&ask, shared).await {
-            Ok(connection) => {
+    let (answer, connection) = match Arc::clone(&shared.open).try_acquire_owned().map(Arc::new) {
+        Ok(open) => match connect(&ask, shared, Arc::clone(&open)).await {
+            Ok((connection, host)) => {
                 let opened = connection.opened();
-                (Answer::Open(opened), Some((connection, open)))
+                (Answer::Open(opened), Some((connection, host, open)))
             }
             Err(error) => (Answer::Failed(error), None),
         },
@@ -47,36 +49,72 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
     if send(&mut write, &answer).await.is_err() {
         return;
     }
-    if let (Want::Http { tls }, Some((connection, _open))) = (ask.want, connection) {
+    if let (Want::Http { tls }, Some((connection, host, _open))) = (ask.want, connection) {
+        let forwarding = connection.forwarding();
         let target = Target {
-            host: ask.host.clone(),
+            host,
             port: ask.port,
             tls,
+            forwarding,
         };
-        let error = |violation: &_| not_relayed(&ask, format!("{violation}"));
-        let violation = relay(incoming, write, connection, &target, error).await;
-        if let Some(violation) = violation {
+        // Told before the component hears it: when that ends, the launcher may end too.
+        let error = |violation: &Violation| {
             shared.teller.tell(&Refusal {
                 what: format!("a request to {}", place(&shown(&ask.host), ask.port)),
                 cause: violation.to_string(),
                 hint: violation.hint().to_owned(),
             });
-        }
+            not_relayed(&ask, format!("{violation}"))
+        };
+        relay(incoming, write, connection, &target, &shared.sinks, error).await;
     }
 }
 
-/// Checks the grant, looks the host up once, checks its addresses, and connects to one of these.
-async fn connect(ask: &Ask, shared: &Shared) -> Result<Connection, Error> {
+/// Reads what is asked for. Of another user of this machine not even that is waited for, so that no such one
+/// keeps the component out.
+async fn first_line(
+    incoming: &mut Incoming,
+    ends: Option<(SocketAddr, SocketAddr)>,
+    patience: Duration,
+) -> Option<Vec<u8>> {
+    let mut line = pin!(incoming.line(MAX_ASK));
+    if let Ok(line) = timeout(AT_ONCE, &mut line).await {
+        return line.ok();
+    }
+    if ends.is_some_and(|(peer, listener)| is_of_another_user(peer, listener)) {
+        return None;
+    }
+    timeout(patience, line).await.ok()?.ok()
+}
+
+/// Checks the grant, looks the host up once, checks its addresses, and connects to one of these. What comes
+/// back besides is the host as it was granted.
+async fn connect(ask: &Ask, shared: &Shared, open: Held) -> Result<(Connection, String), Error> {
     let Ask { host, port, .. } = ask;
     let limit = Limit::starting_now(Duration::from_micros(ask.timeout_us).min(LONGEST));
-    let Some(reach) = shared.hosts.reach(host, *port) else {
+    let Some((granted, reach)) = shared.hosts.reach(host, *port) else {
         shared.teller.tell(&shared.hosts.not_granted(host, *port));
         return Err(Error::NotGranted {
             host: host.clone(),
             port: *port,
         });
     };
-    let mut found = (shared.look_up)(host.clone(), *port, limit).await?;
+    let tls = matches!(ask.want, Want::Http { tls: true });
+    let (name, number, reach) = match shared.dialer.route(tls, &granted, *port) {
+        // A probe asks whether the port itself can be reached.
+        _ if ask.want == Want::Probe => (granted.clone(), *port, reach),
+        Route::Direct => (granted.clone(), *port, reach),
+        Route::Elsewhere(other) => {
+            let reach = reach.of_endpoint(other.host());
+            (other.host().to_owned(), other.port(), reach)
+        }
+        // The proxy looks the name up, in a network of its own.
+        Route::Forward(_) | Route::Tunnel(..) => {
+            let connection = shared.dialer.open_by_proxy(&granted, *port, tls, limit);
+            return Ok((connection.await?, granted));
+        }
+    };
+    let mut found = (shared.look_up)(name, number, limit, open).await?;
     let first = found.addresses.first().copied();
     found.addresses.retain(|address| reach.admits(*address));
     if found.addresses.is_empty() {
@@ -85,8 +123,8 @@ async fn connect(ask: &Ask, shared: &Shared) -> Result<Connection, Error> {
             endpoint: endpoint(ask, first),
         });
     }
-    let tls = matches!(ask.want, Want::Http { tls: true });
-    shared.dialer.open(host, *port, &found, tls, limit).await
+    let connection = shared.dialer.open(&granted, *port, &found, tls, limit);
+    Ok((connection.await?, granted))
 }
 
 async fn send(write: &mut tokio::net::tcp::OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
@@ -100,6 +138,7 @@ fn endpoint(ask: &Ask, address: Option<SocketAddr>) -> Box<Endpoint> {
         host: ask.host.clone(),
         port: ask.port,
         address,
+        route: None,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The egress with hosts and name servers that the tests play.
 
+mod ways;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,8 +11,11 @@ use shipgate::net::egress::{Answer, Ask, Breakage, Ending, Frame, MAX_ASK, Token
 use shipgate::net::{Client, Config, Error, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 use super::*;
+
+mod placing;
 
 /// The names that exist, and what was asked.
 #[derive(Default)]
@@ -34,9 +39,9 @@ impl Names {
 
     fn look_up(self: &Arc<Self>) -> LookUp {
         let names = Arc::clone(self);
-        Box::new(move |host, port, limit| {
+        Box::new(move |host, port, limit, held| {
             if host.parse::<std::net::IpAddr>().is_ok() {
-                return Box::pin(async move { Dialer::look_up(&host, port, limit).await });
+                return Box::pin(async move { Dialer::look_up(&host, port, limit, held).await });
             }
             names.asked.lock().unwrap().push(host);
             let mut answers = names.answers.lock().unwrap();
@@ -76,6 +81,7 @@ async fn egress(hosts: &[&str], by_hand: bool, names: &Arc<Names>) -> Egress {
         dialer(),
         names.look_up(),
         Duration::from_secs(30),
+        Sinks::new(Handle::current()),
     )
     .await
     .unwrap()
@@ -243,6 +249,34 @@ async fn what_is_not_granted_is_not_looked_up() {
 }
 
 #[tokio::test]
+async fn what_is_looked_up_is_spelled_as_it_was_granted() {
+    let names = Names::answering(&[&["10.0.0.1"]], 443);
+    let egress = egress(&["registry.example:443"], false, &names).await;
+    // One bit a letter would go out to whoever serves the domain.
+    for spelled in ["rEgIsTrY.eXaMpLe", "REGISTRY.example", "registry.example."] {
+        let error = refused(&egress, spelled, 443).await;
+        assert!(matches!(error, Error::NotPublic { .. }), "{error}");
+    }
+    assert_eq!(names.asked(), ["registry.example"; 3]);
+}
+
+#[tokio::test]
+async fn the_host_is_passed_on_as_it_was_granted() {
+    let host = Host::start().await;
+    let port = host.address.port();
+    let names = Names::answering(&[&["127.0.0.1"]], port);
+    let egress = egress(&[&format!("localhost:{port}")], false, &names).await;
+    let wanted = ask(&egress, "LocalHost.", port, PLAIN);
+    let (mut stream, answer) = asks(&egress, &wanted).await;
+    assert!(matches!(answer, Some(Answer::Open(_))), "{answer:?}");
+    let spelled = |host| format!("GET / HTTP/1.1\r\nX: y\r\nHost: {host}:{port}\r\nZ: z\r\n\r\n");
+    let sent = spelled("lOCALhOST.");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let passed = spelled("localhost");
+    assert_eq!(host.hears(passed.len()).await, passed);
+}
+
+#[tokio::test]
 async fn a_name_does_not_lead_inside() {
     for inside in [
         "10.0.0.1",
@@ -295,7 +329,8 @@ async fn an_inner_address_among_public_ones_is_left_out() {
     };
     let reach = Hosts::new(granted(&["a.example:1"], false)).reach("a.example", 1);
     let mut addresses = found(&["10.0.0.1", "1.1.1.1", "127.0.0.1"]);
-    addresses.retain(|address| reach.unwrap().admits(*address));
+    let (_, reach) = reach.unwrap();
+    addresses.retain(|address| reach.admits(*address));
     assert_eq!(addresses, found(&["1.1.1.1"]));
 }
 
@@ -347,7 +382,9 @@ async fn without_the_token_there_is_no_answer() {
         asks(&egress, &right).await.1,
         Some(Answer::Open(_))
     ));
-    let other = Egress::open(Vec::new(), dialer()).await.unwrap();
+    let other = Egress::open(Vec::new(), dialer(), Sinks::new(Handle::current()))
+        .await
+        .unwrap();
     assert_ne!(other.way().token, egress.way().token);
     assert_eq!(egress.way().token.0.len(), 64);
 }
@@ -359,7 +396,8 @@ async fn who_says_nothing_keeps_nobody_out_for_long() {
     let hosts = granted(&[&format!("127.0.0.1:{port}")], false);
     let look_up = Names::answering(&[], port).look_up();
     let patience = Duration::from_millis(20);
-    let egress = Egress::with(hosts, dialer(), look_up, patience).await;
+    let sinks = Sinks::new(Handle::current());
+    let egress = Egress::with(hosts, dialer(), look_up, patience, sinks).await;
     let egress = egress.unwrap();
     let mut silent = Vec::new();
     for _ in 0..ASKING {
@@ -400,10 +438,38 @@ async fn there_is_a_bound_to_what_is_open() {
     }
 }
 
+#[tokio::test]
+async fn look_ups_that_nobody_waits_for_count_too() {
+    // A resolver that is asked for and can't be stopped, as the system's is.
+    let resolving = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&resolving);
+    let look_up: LookUp = Box::new(move |_, _, _, held| {
+        kept.lock().unwrap().push(held);
+        Box::pin(std::future::ready(Err(Error::NotGranted {
+            host: "the time is over".to_owned(),
+            port: 1,
+        })))
+    });
+    let hosts = granted(&["registry.example:443"], false);
+    let sinks = Sinks::new(Handle::current());
+    let egress = Egress::with(hosts, dialer(), look_up, Duration::from_secs(30), sinks);
+    let egress = egress.await.unwrap();
+    for _ in 0..OPEN {
+        let error = refused(&egress, "registry.example", 443).await;
+        assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+    }
+    let error = refused(&egress, "registry.example", 443).await;
+    assert!(error.to_string().contains("128 connections"), "{error}");
+    assert_eq!(resolving.lock().unwrap().len(), OPEN);
+    resolving.lock().unwrap().pop();
+    let error = refused(&egress, "registry.example", 443).await;
+    assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+}
+
 // --- What is passed on ---
 
 fn request(host: &Host, rest: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: {}\r\n{rest}\r\n", host.address)
+    format!("POST / HTTP/1.1\r\nHost: {}\r\n{rest}\r\n", host.address)
 }
 
 async fn held(host: &Host) -> Egress {
@@ -507,6 +573,78 @@ async fn what_follows_a_body_is_a_request_again() {
     let mut first = [0; 4];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(host.hears(sent.len()).await, sent);
+}
+
+#[tokio::test]
+async fn what_follows_a_refused_request_is_not_passed_on_either() {
+    let host = Host::start().await;
+    let egress = held(&host).await;
+    let (good, bad) = (request(&host, ""), request(&host, "X: a\nY: b\r\n"));
+    let sent = format!("{good}{bad}{good}{good}");
+    let (_, ending) = exchange(&egress, &host, sent.as_bytes()).await;
+    assert!(matches!(ending, Some(Ending::Refused(_))), "{ending:?}");
+    // When the component hears it, and may end, people have heard it.
+    assert_eq!(egress.teller().told().len(), 1);
+    assert_eq!(host.hears(good.len()).await, good);
+    // A new connection begins anew.
+    let (_, answer) = asks(
+        &egress,
+        &ask(&egress, "127.0.0.1", host.address.port(), PLAIN),
+    )
+    .await;
+    assert!(matches!(answer, Some(Answer::Open(_))), "{answer:?}");
+    assert_eq!(host.heard(), good);
+}
+
+#[tokio::test]
+async fn other_protocols_are_no_requests() {
+    let host = Host::start().await;
+    let egress = held(&host).await;
+    for (sent, says) in [
+        // HTTP/2 with prior knowledge, its SETTINGS behind it.
+        (
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..],
+            "no strict HTTP/1.1",
+        ),
+        (b"EHLO a.example\r\n\r\n", "no strict HTTP/1.1"),
+        (b"\0\0\0\x04\0\0\0\0\0\r\n\r\n", "no strict HTTP/1.1"),
+        (b"GET /\r\n\r\n", "no strict HTTP/1.1"),
+    ] {
+        let (came, ending) = exchange(&egress, &host, sent).await;
+        let Some(Ending::Refused(error)) = ending else {
+            panic!("{sent:?}: {ending:?}");
+        };
+        assert!(error.to_string().contains(says), "{sent:?}: {error}");
+        assert_eq!(came, b"");
+    }
+    assert_eq!(host.heard(), "");
+}
+
+#[tokio::test]
+async fn an_early_answer_opens_no_way_around_the_body() {
+    // It answers before the body came, and would read what follows as a request.
+    let host = Host::answering("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n", true).await;
+    let egress = held(&host).await;
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: other.example\r\n\r\n";
+    let sent = request(&host, "Expect: 100-continue\r\nContent-Length: 60\r\n") + hidden;
+    let (_, ending) = exchange(&egress, &host, sent.as_bytes()).await;
+    assert!(matches!(ending, Some(Ending::Refused(_))), "{ending:?}");
+    assert_eq!(host.heard(), "");
+}
+
+#[tokio::test]
+async fn who_closes_its_half_ends_the_connection() {
+    for sent in ["", "POST / HT", "POST / HTTP/1.1\r\nHost: x"] {
+        let host = Host::start().await;
+        let egress = held(&host).await;
+        let port = host.address.port();
+        let (mut stream, _) = asks(&egress, &ask(&egress, "127.0.0.1", port, PLAIN)).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((rest, host.heard()), (Vec::new(), String::new()), "{sent}");
+    }
 }
 
 #[tokio::test]

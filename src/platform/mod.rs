@@ -1,0 +1,4 @@
+//! Clients for what others run: container engines.
+
+pub mod containerd;
+pub mod docker;
