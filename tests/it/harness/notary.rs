@@ -63,8 +63,10 @@ impl Notary {
         self.folder.write(&format!("{name}.serial"), "1000\n");
         self.shell(&format!(
             "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key
-            openssl req -x509 -new -key {name}.key -sha256 -days 3000 -subj '/C=US/ST=WA/O=acme/CN={name}' -out {name}.crt \
-              -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign
+            openssl req -new -key {name}.key -subj '/C=US/ST=WA/O=acme/CN={name}' -out {name}.csr
+            printf 'basicConstraints=critical,CA:true\\nkeyUsage=critical,keyCertSign,cRLSign\\n' >{name}.ext
+            openssl ca -batch -notext -selfsign -config {name}.cnf -startdate 20250101000000Z -enddate 20350101000000Z \
+              -extfile {name}.ext -in {name}.csr -out {name}.crt
             cp {name}.crt '{}'",
             folder.join("root.crt").display()
         ));
