@@ -439,7 +439,10 @@ fn covered(answer: &Answer, asked: &Range<u64>, size: u64) -> Option<Range<u64>>
         return None;
     }
     let (found, total) = content_range(value(headers, CONTENT_RANGE)?)?;
+    // A part may be shorter than what was asked for; crumbs would never make a blob.
+    let crumb = found.end < asked.end && found.end - found.start < LEAST_PART;
     let fits = found.start == asked.start
+        && !crumb
         && found.end <= size
         && total.is_none_or(|total| total == size)
         && answer
@@ -449,6 +452,9 @@ fn covered(answer: &Answer, asked: &Range<u64>, size: u64) -> Option<Range<u64>>
             .is_none_or(|length| length == found.end - found.start);
     fits.then_some(found.start..found.end.min(asked.end))
 }
+
+/// The least that an answer that ends early has to bring, in bytes.
+const LEAST_PART: u64 = 64 * 1024;
 
 /// Reads `bytes 0-99/1000`: the offsets, and the length of the whole if it is told.
 fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {

@@ -80,6 +80,9 @@ pub(super) struct Host {
     pub(super) latency: Duration,
     /// Rates of the last transfers that went to their end.
     pub(super) rates: VecDeque<f64>,
+    /// The rate of one that was over before anybody looked: nothing to measure others by, since servers
+    /// that cap a connection may let its first bytes pass.
+    pub(super) burst: f64,
 }
 
 /// What a host makes of ranges.
@@ -100,6 +103,7 @@ impl Host {
             came: 0,
             latency: Duration::ZERO,
             rates: VecDeque::new(),
+            burst: 0.0,
         }
     }
 
@@ -121,7 +125,7 @@ impl Host {
 
     /// Returns the usual rate of one connection, or zero.
     pub(super) fn rate(&self) -> f64 {
-        median(self.rates.iter().copied().collect()).unwrap_or(0.0)
+        median(self.rates.iter().copied().collect()).unwrap_or(self.burst)
     }
 }
 
@@ -140,15 +144,11 @@ impl Transfer {
         };
     }
 
-    /// Returns the rate in the end, also of a transfer that was over before anybody looked.
-    pub(super) fn rate_at(&self, now: Duration) -> f64 {
-        let open = self
-            .opened
-            .map_or(0.0, |opened| now.saturating_sub(opened).as_secs_f64());
-        match self.cursor.came() {
-            came if self.rate == 0.0 && came >= TELLING => came as f64 / open.max(0.001),
-            _ => self.rate,
-        }
+    /// Returns the rate of a transfer that was over before anybody looked, if it can be told.
+    pub(super) fn unseen_rate(&self, now: Duration) -> Option<f64> {
+        let open = now.saturating_sub(self.opened?).as_secs_f64();
+        let came = self.cursor.came();
+        (self.rate == 0.0 && came >= TELLING).then(|| came as f64 / open.max(0.001))
     }
 
     /// Says whether others would fetch what is left in much less time.

@@ -381,7 +381,12 @@ impl Schedule {
             return;
         };
         let blob = transfer.blob;
-        let rate = transfer.rate_at(now);
+        let rate = transfer.rate;
+        if let Some(burst) = transfer.unseen_rate(now)
+            && let Some(host) = self.hosts.get_mut(&transfer.host)
+        {
+            host.burst = burst;
+        }
         if missing.is_empty()
             && rate > 0.0
             && let Some(host) = self.hosts.get_mut(&transfer.host)
