@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::ramp::Ramp;
-use super::schedule::BlobId;
+use super::ramp::{FAR, Ramp};
+use super::schedule::{BlobId, MIB, SMALLEST_SEGMENT};
 
 /// Where a transfer is; it and the schedule share it.
 #[derive(Debug)]
@@ -123,6 +123,18 @@ impl Host {
         self.rates.push_back(rate);
     }
 
+    /// Returns how many bytes one request had best ask for: so many that beginning costs little, whether that is time
+    /// on the way or work in the server.
+    pub(super) fn segment(&self) -> u64 {
+        let time = SEGMENT_TIME.max(self.latency * 10);
+        let rate = self.rate();
+        match (rate * time.as_secs_f64()) as u64 {
+            // Nothing is known but that each beginning costs a long way.
+            _ if rate == 0.0 && self.latency >= FAR => FIRST_SEGMENT_FAR,
+            wanted => wanted.clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT),
+        }
+    }
+
     /// Returns the usual rate of one connection, or zero.
     pub(super) fn rate(&self) -> f64 {
         median(self.rates.iter().copied().collect()).unwrap_or(self.burst)
@@ -189,5 +201,9 @@ const SILENT: Duration = Duration::from_secs(5);
 /// The number of rates from which a usual one can be told.
 const ENOUGH: usize = 4;
 const REMEMBERED: usize = 8;
+/// How long a connection should be busy with a segment.
+const SEGMENT_TIME: Duration = Duration::from_millis(250);
+pub(super) const LARGEST_SEGMENT: u64 = 32 * MIB;
+const FIRST_SEGMENT_FAR: u64 = 16 * MIB;
 /// From how many bytes a rate can be told.
 const TELLING: u64 = 1024 * 1024;

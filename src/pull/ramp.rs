@@ -68,6 +68,10 @@ impl Ramp {
     /// Takes a look at what the host does.
     pub(super) fn observe(&mut self, flow: Flow) {
         let Flow { now, bytes, .. } = flow;
+        if self.before.is_none() && self.limit < FIRST_FAR.min(self.most) && flow.latency >= FAR {
+            self.limit = FIRST_FAR.min(self.most);
+            return self.settle(flow);
+        }
         match self.phase {
             Phase::Hold { until } => {
                 if now >= until && self.limit < self.most {
@@ -126,6 +130,11 @@ impl Ramp {
 
 /// As many as the usual clients have.
 const FIRST: usize = 4;
+/// From here on a host is far: what one connection carries is bounded by the way, and each step takes so long
+/// that a small image is over before many are taken.
+pub(super) const FAR: Duration = Duration::from_millis(30);
+/// With how many a host is begun that is far.
+const FIRST_FAR: usize = 16;
 /// The part of the growth that twice the connections promise, and that they have to bring.
 const WORTHWHILE: f64 = 0.4;
 const SETTLE: Duration = Duration::from_millis(40);
@@ -139,6 +148,15 @@ mod tests {
 
     /// Runs a host whose rate depends on the connections, in MB/s, and returns the limits over time.
     fn run(rate: impl Fn(usize) -> f64, most: usize, ticks: u64) -> Vec<usize> {
+        run_at(Duration::from_millis(1), rate, most, ticks)
+    }
+
+    fn run_at(
+        latency: Duration,
+        rate: impl Fn(usize) -> f64,
+        most: usize,
+        ticks: u64,
+    ) -> Vec<usize> {
         let mut ramp = Ramp::new(most);
         let mut bytes = 0.0;
         (0..ticks)
@@ -148,7 +166,7 @@ mod tests {
                     now: Duration::from_millis(25 * tick),
                     bytes: bytes as u64,
                     active: ramp.limit(),
-                    latency: Duration::from_millis(1),
+                    latency,
                 });
                 ramp.limit()
             })
@@ -171,6 +189,17 @@ mod tests {
             assert!(above * 20 < limits.len(), "{above} of {}", limits.len());
             assert!(limits.iter().all(|limit| *limit <= 8));
         }
+    }
+
+    #[test]
+    fn a_host_that_is_far_is_begun_with_many() {
+        let limits = run_at(Duration::from_millis(100), |n| 30.0 * n as f64, 24, 20);
+        assert_eq!(limits.first(), Some(&16), "{limits:?}");
+        assert_eq!(limits.last(), Some(&24), "{limits:?}");
+        // Nor are there more where the way is full by then.
+        let limits = run_at(Duration::from_millis(100), |_| 100.0, 64, 4_000);
+        assert_eq!(limits.last(), Some(&16), "{limits:?}");
+        assert_eq!(run_at(FAR, |_| 100.0, 6, 40).last(), Some(&6));
     }
 
     #[test]

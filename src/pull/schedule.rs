@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::host::{Cursor, Host, Ranges, Transfer, YOUNG, usual_rate};
+use super::host::{Cursor, Host, LARGEST_SEGMENT, Ranges, Transfer, YOUNG, usual_rate};
 use super::ramp::Flow;
 
 /// All blobs that are wanted, and all transfers under way.
@@ -253,10 +253,7 @@ impl Schedule {
         let Some(host) = self.hosts.get(&blob.host) else {
             return SMALLEST_SEGMENT;
         };
-        // So long that beginning costs little, whether that is time on the way or work in the server.
-        let time = SEGMENT_TIME.max(host.latency * 10);
-        let wanted = (host.rate() * time.as_secs_f64()) as u64;
-        let wanted = wanted.clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT);
+        let wanted = host.segment();
         // And so short that there is one for each connection.
         let waiting: u64 = self
             .blobs
@@ -482,13 +479,10 @@ impl Blob {
     }
 }
 
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 /// Blobs below this are fetched whole, in bytes.
 const SMALL: u64 = 8 * MIB;
-const SMALLEST_SEGMENT: u64 = 4 * MIB;
-const LARGEST_SEGMENT: u64 = 32 * MIB;
-/// How long a connection should be busy with a segment.
-const SEGMENT_TIME: Duration = Duration::from_millis(250);
+pub(super) const SMALLEST_SEGMENT: u64 = 4 * MIB;
 /// How long the others wait for the first answer of a host to a range.
 const PROBE: Duration = Duration::from_secs(2);
 /// The least time that a transfer has left for its rest to be split, in seconds.
