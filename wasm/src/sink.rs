@@ -483,7 +483,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_without_bytes_is_whole_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = sinks().open(file(&folder, "a"), 0, []).unwrap();
+        let sinks = sinks();
+        let sink = sinks.open(file(&folder, "a"), 0, []).unwrap();
         assert_eq!(outcome(sink.filling()).await.unwrap(), sha256(b""));
     }
 
