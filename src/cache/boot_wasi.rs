@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 /// Returns nothing.
 #[must_use]
-pub(super) fn id() -> Option<String> {
+pub fn id() -> Option<String> {
     None
 }
 
 /// Waits until a folder is on its disk.
-pub(super) fn flush(folder: &File) -> io::Result<()> {
-    folder.sync_all()
+pub(super) fn flush(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }

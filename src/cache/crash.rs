@@ -8,7 +8,7 @@
 //!
 //! Where the system names no boot, every blob is waited for.
 
-use std::fs::{self, File};
+use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::boot;
@@ -49,9 +49,7 @@ impl Cache {
         }
         if known.is_some() {
             // By now the disk has nearly all of it: what is older needs no second look any more.
-            let root = File::open(self.root());
-            root.and_then(|root| boot::flush(&root))
-                .map_err(|error| Error::io("write", self.root(), error))?;
+            boot::flush(self.root()).map_err(|error| Error::io("write", self.root(), error))?;
         }
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default().as_nanos().to_string();
@@ -97,6 +95,8 @@ fn read(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::oci::{Descriptor, Digest};
 

@@ -3,11 +3,19 @@
 //! May not know registries, the document or the terminal. Uses `std::fs` alone, which works on WASI
 //! too.
 
-#[cfg_attr(target_family = "wasm", path = "boot_wasi.rs")]
+#[cfg_attr(
+    all(target_family = "wasm", feature = "hosted"),
+    path = "boot_hosted.rs"
+)]
+#[cfg_attr(
+    all(target_family = "wasm", not(feature = "hosted")),
+    path = "boot_wasi.rs"
+)]
 #[cfg_attr(not(target_family = "wasm"), path = "boot_native.rs")]
 mod boot;
 mod crash;
 mod error;
+mod hashing;
 mod index;
 mod interval;
 mod keep;
@@ -36,6 +44,7 @@ mod sink;
 mod space;
 mod writer;
 
+pub use boot::id as boot;
 pub use error::{Error, ErrorKind};
 pub use index::Entry;
 pub use interval::Intervals;

@@ -5,11 +5,21 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::error::Error;
 use super::interval::Intervals;
 use super::layout::{Cache, metadata};
 use super::lock::Lock;
-use crate::oci::Digest;
+use crate::oci::{Descriptor, Digest};
+
+impl Cache {
+    /// Returns how many bytes of a blob an unfinished pull has left.
+    pub(crate) fn received(&self, blob: &Descriptor) -> Result<u64, Error> {
+        let map = Files::of(self, &blob.digest).read_map(blob.size)?;
+        Ok(map.total())
+    }
+}
 
 /// Where they are.
 pub(super) struct Files {
@@ -95,4 +105,10 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Returns the part of bytes at an offset that lies in a range, which must be within them.
+pub(super) fn slice(bytes: &Bytes, offset: u64, part: &Range<u64>) -> Bytes {
+    let index = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
+    bytes.slice(index(part.start)..index(part.end))
 }

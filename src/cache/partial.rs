@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::error::{Error, ErrorKind};
+use super::hashing::Hashing;
 use super::interval::Intervals;
 use super::layout::{Cache, metadata};
 use super::lock::{Attempt, Lock};
-use super::part_files::{Files, record, remove};
+use super::part_files::{Files, record, remove, slice};
 use super::sink::Sink;
 use super::writer::{self, Disk};
-use crate::oci::digest::Hasher;
 use crate::oci::{Descriptor, Digest};
 
 /// How an attempt to fetch a blob begins.
@@ -72,13 +72,6 @@ struct State {
     writing: Intervals,
 }
 
-struct Hashing {
-    hasher: Hasher,
-    /// Reads back what is not held.
-    file: Option<(File, u64)>,
-    buffer: Vec<u8>,
-}
-
 impl Cache {
     /// Begins to fetch a blob, or goes on with what an earlier process left of it.
     pub(crate) fn claim(&self, blob: &Descriptor) -> Result<Claim, Error> {
@@ -98,14 +91,6 @@ impl Cache {
             return Ok(Claim::Present);
         }
         Partial::open(self, blob, files, lock).map(Claim::Ours)
-    }
-}
-
-impl Cache {
-    /// Returns how many bytes of a blob an unfinished pull has left.
-    pub(crate) fn received(&self, blob: &Descriptor) -> Result<u64, Error> {
-        let map = Files::of(self, &blob.digest).read_map(blob.size)?;
-        Ok(map.total())
     }
 }
 
@@ -134,7 +119,7 @@ impl Partial {
             let open = File::options().append(true).create(true).open(&files.map);
             open.map_err(|error| Error::io("open", &files.map, error))
         });
-        let sink = Sink::open(&files.data, blob.size, written.iter());
+        let sink = Sink::open(&files.data, blob.size, written.iter(), cache.disk());
         Ok(Self(Arc::new(Inner {
             cache: cache.clone(),
             digest: blob.digest,
@@ -267,7 +252,12 @@ impl Partial {
         // What still writes into the old one has no way to any more.
         state.sink = None;
         let nothing = Intervals::default();
-        let sink = Sink::open(&files.data, self.0.size, nothing.iter());
+        let sink = Sink::open(
+            &files.data,
+            self.0.size,
+            nothing.iter(),
+            self.0.cache.disk(),
+        );
         state.sink = sink.map(Arc::new);
         Ok(())
     }
@@ -374,7 +364,6 @@ impl PartWriter {
 const HELD: usize = 16 * 1024 * 1024;
 /// Blobs up to this size have no map, in bytes.
 const UNMAPPED: u64 = 64 * 1024;
-const BUFFER: usize = 256 * 1024;
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 
 impl Inner {
@@ -501,51 +490,6 @@ impl Drop for Inner {
             self.files.remove();
         }
     }
-}
-
-impl Hashing {
-    fn new() -> Self {
-        Self {
-            hasher: Hasher::new(),
-            file: None,
-            buffer: Vec::new(),
-        }
-    }
-
-    /// Hashes bytes out of the file, some of those up to `end`.
-    fn read(&mut self, files: &Files, at: u64, end: u64) -> Result<usize, Error> {
-        let failed = |error| Error::io("read", &files.data, error);
-        self.buffer.resize(BUFFER, 0);
-        let (file, position) = match &mut self.file {
-            Some(open) => open,
-            None => {
-                let file = File::open(&files.data).map_err(failed)?;
-                self.file.insert((file, 0))
-            }
-        };
-        if *position != at {
-            *position = file.seek(SeekFrom::Start(at)).map_err(failed)?;
-        }
-        let most = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
-        loop {
-            match file.read(&mut self.buffer[..most]) {
-                Ok(0) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    self.hasher.update(&self.buffer[..count]);
-                    *position += count as u64;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-    }
-}
-
-/// Returns the part of bytes at an offset that lies in a range, which must be within them.
-fn slice(bytes: &Bytes, offset: u64, part: &Range<u64>) -> Bytes {
-    let index = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
-    bytes.slice(index(part.start)..index(part.end))
 }
 
 #[cfg(test)]

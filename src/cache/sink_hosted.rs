@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::writer::Disk;
 use crate::oci::Digest;
 
 /// What stands between the component and the file; dropped, nothing more is written.
@@ -19,10 +20,15 @@ impl Sink {
         path: &Path,
         size: u64,
         there: impl Iterator<Item = Range<u64>>,
+        disk: Disk,
     ) -> Option<Self> {
         let there: Vec<_> = there.map(|range| (range.start, range.end)).collect();
         let path = std::path::absolute(path).ok()?;
-        shipgate_hosted::Sink::open(path.to_str()?, size, &there).map(Self)
+        let sink = shipgate_hosted::Sink::open(path.to_str()?, size, &there)?;
+        if disk == Disk::Later {
+            sink.put_off();
+        }
+        Some(Self(sink))
     }
 
     /// Returns what names it in a request.
@@ -35,7 +41,7 @@ impl Sink {
         self.0.write(offset, bytes)
     }
 
-    /// Returns the digest of the whole once it is on disk.
+    /// Returns the digest of the whole once it is known, and on disk if that is waited for.
     pub(super) async fn digest(&self) -> io::Result<Digest> {
         loop {
             if let Some(digest) = self.0.digest() {

@@ -5,13 +5,19 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use super::writer::Disk;
 use crate::oci::Digest;
 
 /// There is none.
 pub(super) struct Sink(Infallible);
 
 impl Sink {
-    pub(super) fn open(_: &Path, _: u64, _: impl Iterator<Item = Range<u64>>) -> Option<Self> {
+    pub(super) fn open(
+        _: &Path,
+        _: u64,
+        _: impl Iterator<Item = Range<u64>>,
+        _: Disk,
+    ) -> Option<Self> {
         None
     }
 

@@ -231,7 +231,7 @@ pub struct PullArgs {
     /// The platform to choose of an index [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// Where they go besides the cache: docker, containerd[:NAMESPACE], docker-archive:FILE, oci-archive:FILE, oci-layout:DIR, registry:HOST/REPO.
+    /// Where they go besides the cache: docker, containerd\[:NAMESPACE\], docker-archive:FILE, oci-archive:FILE, oci-layout:DIR, registry:HOST/REPO.
     #[arg(long, value_name = "DESTINATION", value_parser = Destination::parse)]
     pub to: Vec<Destination>,
     /// Trust these certificate authorities too (PEM).

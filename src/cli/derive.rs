@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{Cli, Command, RunArgs};
 use super::clients::Access;
-use super::pipeline::{Opened, open};
+use super::opened::{Opened, open};
 use super::playground::Stage;
 use super::session::Session;
 pub use super::setting::AUTHORITY;

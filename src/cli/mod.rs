@@ -28,6 +28,7 @@ mod logins;
 pub mod machine;
 mod mirrors;
 mod notary;
+mod opened;
 pub mod outputs;
 mod pipeline;
 mod playground;

@@ -7,7 +7,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::blob::Blob;
+use super::call::{AtMirror, Call};
 use super::config::Config;
 use super::credentials::Need;
 use super::digest::Hasher;
@@ -17,7 +18,7 @@ use super::manifest::{ACCEPTED, Descriptor, LARGEST_MANIFEST, Manifest, Manifest
 use super::mirror::{Sources, Target, Wanted};
 use super::part::{check_length, refuse_encoding};
 use super::reference::is_tag;
-use super::transport::{AtMirror, Attempts, Call, Transport};
+use super::transport::{Attempts, Transport};
 use super::{Digest, Quota, Repository};
 use crate::net;
 
@@ -453,66 +454,6 @@ impl Client {
             what,
             at_mirror,
         })
-    }
-}
-
-/// A blob that arrives; drop it to stop the transfer.
-#[derive(Debug)]
-pub struct Blob {
-    answer: Answer,
-    digest: Digest,
-    size: u64,
-    received: u64,
-    /// Gone once the end was checked.
-    hasher: Option<Hasher>,
-}
-
-impl Blob {
-    /// Returns the next part, or nothing once all bytes have come and are what the digest says.
-    ///
-    /// # Errors
-    ///
-    /// The transfer broke off, or size or digest are wrong.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        if let Some(part) = self.answer.chunk().await? {
-            self.received += part.len() as u64;
-            if self.received > self.size {
-                return Err(self.wrong_size());
-            }
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&part);
-            }
-            return Ok(Some(part));
-        }
-        if self.received != self.size {
-            return Err(self.wrong_size());
-        }
-        match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.digest => Err(ErrorKind::DigestMismatch {
-                host: self.answer.host.clone(),
-                expected: self.digest,
-                found,
-                bytes: self.received,
-            }
-            .into()),
-            _ => Ok(None),
-        }
-    }
-
-    /// Returns the host that sends it.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.answer.host
-    }
-
-    fn wrong_size(&self) -> Error {
-        ErrorKind::SizeMismatch {
-            host: self.answer.host.clone(),
-            digest: self.digest,
-            expected: self.size,
-            found: self.received,
-        }
-        .into()
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::answer::Answer;
+use super::call::Call;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::config::Notice;
 use super::error::{Error, ErrorKind};
-use super::transport::{Attempts, Call, ERROR_BODY};
+use super::transport::{Attempts, ERROR_BODY};
 use crate::net::TlsInfo;
 
 /// A registry's answer to the question whether it is one.

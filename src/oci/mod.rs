@@ -5,6 +5,8 @@
 mod answer;
 pub mod auth_file;
 pub mod aws;
+mod blob;
+mod call;
 pub mod challenge;
 pub mod client;
 mod config;
@@ -56,7 +58,8 @@ mod traffic;
 mod transport;
 
 pub use auth_file::{AuthFile, DockerConfig, Keys};
-pub use client::{Blob, Client, Selector};
+pub use blob::Blob;
+pub use client::{Client, Selector};
 pub use config::{Config, Notice};
 pub use credentials::{Credential, Credentials, Secret};
 pub use digest::Digest;

@@ -9,11 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use super::answer::Answer;
+use super::call::{Call, Payload};
 use super::client::{Client, Selector, absent_as_none};
 use super::error::{Error, ErrorKind};
 use super::manifest::{Descriptor, Manifest};
 use super::mirror::Target;
-use super::transport::{Attempts, Call, Payload};
+use super::transport::Attempts;
 use super::{Digest, Repository};
 use crate::net::{Pieces, Upload};
 

@@ -13,6 +13,7 @@ use http::{HeaderValue, Method};
 use tokio::time::Instant;
 use url::Url;
 
+use super::call::Door;
 use super::challenge::Challenge;
 use super::config::Notice;
 use super::credentials::{Credential, Found, Refusal, Secret};
@@ -36,25 +37,6 @@ pub(super) struct Ticket {
     pub(super) login: Login,
     expires: Option<Instant>,
     serial: u64,
-}
-
-/// Whom a request asks, and for what.
-#[derive(Clone, Copy)]
-pub(super) struct Door<'a> {
-    /// The registry as written in references, which is the name that credentials are for.
-    pub(super) registry: &'a str,
-    /// The host that is asked.
-    pub(super) host: &'a str,
-    /// The scope, if the registry names none.
-    pub(super) scope: &'a str,
-}
-
-impl<'a> Door<'a> {
-    /// Returns the repository that the scope is about: a login may be for it alone.
-    fn repository(self) -> Option<&'a str> {
-        let (path, _) = self.scope.strip_prefix("repository:")?.rsplit_once(':')?;
-        Some(path)
-    }
 }
 
 /// The tickets of a run.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use url::Url;
 
 use super::answer::Answer;
+use super::call::Call;
 use super::challenge::Challenge;
 use super::config::{Config, Notice};
 use super::credentials::Credentials;
@@ -25,13 +25,13 @@ use super::delay::retry_after;
 use super::diagnosis::Diagnosis;
 use super::error::{Error, ErrorKind, Login};
 use super::hedge::{Lane, Pulse, Silence, hedged};
-use super::hosts::{Hosts, Place, Role};
+use super::hosts::Hosts;
 use super::mirror::{Mirrors, Standing};
-use super::named::{Errand, Met};
+use super::named::Met;
 use super::quota::Quota;
 use super::reference::api_host;
 pub(super) use super::retry::Attempts;
-use super::token::{Door, Ticket, Tickets};
+use super::token::{Ticket, Tickets};
 use super::traffic::Traffic;
 use crate::net;
 
@@ -53,53 +53,6 @@ pub(super) struct Inner {
     pub(super) traffic: Traffic,
     met: Met,
     standing: Standing,
-}
-
-/// One request, apart from who is asked and who asks.
-#[derive(Clone)]
-pub(super) struct Call {
-    /// The registry as written in references.
-    pub(super) registry: String,
-    /// The method.
-    pub(super) method: Method,
-    /// The URL.
-    pub(super) url: Url,
-    /// The value of `Accept`.
-    pub(super) accept: Option<HeaderValue>,
-    /// The value of `Range`.
-    pub(super) range: Option<HeaderValue>,
-    /// What is sent.
-    pub(super) payload: Option<Payload>,
-    /// Where the body of the answer may go.
-    pub(super) sink: Option<net::Sink>,
-    /// The scope to ask a token for, if the registry names none.
-    pub(super) scope: String,
-    /// What is asked for, in words.
-    pub(super) what: String,
-    /// What a mirror alone is told.
-    pub(super) at_mirror: Option<AtMirror>,
-}
-
-/// What is different about a request to a mirror.
-#[derive(Clone)]
-pub(super) struct AtMirror {
-    /// Whose content is wanted.
-    pub(super) header: Option<(HeaderName, HeaderValue)>,
-    /// Hears that there is a connection.
-    pub(super) on_connection: net::OnConnection,
-    /// The registry itself, if nothing that the mirror says may lead there.
-    pub(super) shuns: Option<Place>,
-}
-
-/// What a request sends, and what is said of it.
-#[derive(Clone, Default)]
-pub(super) struct Payload {
-    /// Of what kind it is, and which part of the whole.
-    pub(super) headers: HeaderMap,
-    /// The bytes, if they fit into memory.
-    pub(super) bytes: Bytes,
-    /// The bytes otherwise.
-    pub(super) upload: Option<net::Upload>,
 }
 
 impl Transport {
@@ -475,73 +428,6 @@ impl Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.config.fmt(f)
-    }
-}
-
-impl Call {
-    fn door<'a>(&'a self, asker: &'a str) -> Door<'a> {
-        Door {
-            registry: &self.registry,
-            host: asker,
-            scope: &self.scope,
-        }
-    }
-
-    fn shuns(&self) -> Option<&Place> {
-        self.at_mirror.as_ref()?.shuns.as_ref()
-    }
-
-    /// Refuses a challenge by which a mirror leads to a registry that may not be asked itself.
-    fn check_realms(&self, challenges: &[Challenge]) -> Result<(), Error> {
-        let realms = challenges
-            .iter()
-            .filter_map(|challenge| Url::parse(challenge.parameter("realm")?).ok());
-        let mut places = realms.filter_map(|realm| Place::of(&realm));
-        match self.shuns() {
-            Some(shunned) if places.any(|place| place == *shunned) => Err(ErrorKind::UnsafeLogin {
-                host: self.registry.clone(),
-                reason: format!(
-                    "its tokens are at {shunned}, and `fallback: deny` keeps that from being asked"
-                ),
-            }
-            .into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn errand(&self) -> Errand<'_> {
-        Errand {
-            registry: &self.registry,
-            role: Role::Blobs,
-            what: &self.what,
-            // Of a mirror, nothing is asked twice: a cold one would ask its origin twice.
-            alone: self.at_mirror.is_some(),
-            shuns: self.shuns(),
-        }
-    }
-
-    fn request(&self, ticket: Option<&Ticket>) -> net::Request {
-        let mut request = net::Request::new(self.method.clone(), self.url.clone());
-        if let Some(accept) = &self.accept {
-            request.headers.insert(ACCEPT, accept.clone());
-        }
-        if let Some(range) = &self.range {
-            request.headers.insert(RANGE, range.clone());
-        }
-        if let Some(at) = &self.at_mirror {
-            request.on_connection = Some(at.on_connection.clone());
-            request.headers.extend(at.header.clone());
-        }
-        if let Some(payload) = &self.payload {
-            request.headers.extend(payload.headers.clone());
-            request.body = payload.bytes.clone();
-            request.upload.clone_from(&payload.upload);
-        }
-        request.sink.clone_from(&self.sink);
-        if let Some(ticket) = ticket {
-            request.headers.insert(AUTHORIZATION, ticket.header.clone());
-        }
-        request
     }
 }
 

@@ -124,6 +124,14 @@ impl folders::Host for InterfaceView<'_> {
     fn free_space(&mut self, path: String) -> wasmtime::Result<Option<u64>> {
         Ok(self.granted.holding(Path::new(&path)).and_then(free_space))
     }
+
+    fn boot(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(shipgate::cache::boot())
+    }
+
+    fn flush(&mut self, path: String) -> wasmtime::Result<bool> {
+        Ok(self.granted.holding(Path::new(&path)).is_some_and(flush))
+    }
 }
 
 impl filling::Host for InterfaceView<'_> {}
@@ -149,6 +157,11 @@ impl filling::HostSink for InterfaceView<'_> {
             Ok(sink) => Ok(self.table.push(sink)?),
             Err(error) => Err(error.into()),
         })
+    }
+
+    fn put_off(&mut self, this: Resource<Sink>) -> wasmtime::Result<()> {
+        self.table.get(&this)?.filling().put_off();
+        Ok(())
     }
 
     fn ticket(&mut self, this: Resource<Sink>) -> wasmtime::Result<String> {
@@ -259,6 +272,18 @@ fn free_space(folder: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 fn free_space(_: &Path) -> Option<u64> {
     None
+}
+
+/// Waits until all that was written to the file system of a folder is on its disk.
+#[cfg(target_os = "linux")]
+fn flush(folder: &Path) -> bool {
+    std::fs::File::open(folder).is_ok_and(|folder| rustix::fs::syncfs(folder).is_ok())
+}
+
+/// Where nothing can be said, nothing is put off.
+#[cfg(not(target_os = "linux"))]
+fn flush(_: &Path) -> bool {
+    false
 }
 
 #[cfg(test)]

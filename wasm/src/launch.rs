@@ -21,7 +21,6 @@ use shipgate::net::{Client, Config, Dialer};
 use shipgate::outcome::ExitCode;
 use shipgate::pipeline::mask::Learned;
 use shipgate::pipeline::source::MAXIMUM_BYTES;
-use shipgate::pipeline::{Diagnostic, Source};
 use shipgate::sandbox::{Component, Policy, capability};
 
 use crate::arguments::{Line, Raw};
@@ -31,6 +30,7 @@ use crate::compiled::Places;
 use crate::component::{self, Run, Stdin};
 use crate::egress::Egress;
 use crate::loading::{self, Early, Loading};
+use crate::policies::{policy, refuse};
 use crate::record::{self, Given};
 use crate::sink::Sinks;
 use crate::stage::Stage;
@@ -466,39 +466,4 @@ fn stdin_of(pipelines: &[PathBuf]) -> Result<Stdin, Failure> {
     let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
     read.map_err(|error| failure::file(Path::new("-"), error))?;
     Ok(Stdin::Given(bytes))
-}
-
-/// Tells all refusals but the last, and returns that one as the failure of the run.
-fn refuse(mut refusals: Vec<Failure>, session: &Session) -> Result<(), Failure> {
-    let Some(last) = refusals.pop() else {
-        return Ok(());
-    };
-    for refusal in &refusals {
-        session.printer.failure(refusal);
-    }
-    Err(last)
-}
-
-fn policy(sandbox: &SandboxArgs) -> Result<Policy, Failure> {
-    let mut policy = Policy::default();
-    policy.deny(sandbox.deny.iter().cloned());
-    for path in &sandbox.policy {
-        let name = path.display().to_string();
-        let unusable = |causes: Vec<Diagnostic>| {
-            let message = format!("the policy {name} can't be used");
-            let failure = Failure::new(ExitCode::Usage, message);
-            let failure = causes.iter().fold(failure, |failure, cause| {
-                failure.caused_by(cause.to_string())
-            });
-            failure.hinted("docs/sandbox.md describes what a policy says")
-        };
-        let bytes = std::fs::read(path).map_err(|error| {
-            Failure::new(ExitCode::Usage, format!("the policy {name} can't be read"))
-                .caused_by(error.to_string())
-                .hinted("without it nothing is run: check the path")
-        })?;
-        let source = Source::from_bytes(&name, &bytes).map_err(|found| unusable(vec![found]))?;
-        policy.add_file(&source).map_err(unusable)?;
-    }
-    Ok(policy)
 }

@@ -27,6 +27,7 @@ mod network;
 mod outlet;
 mod output;
 mod paths;
+mod policies;
 mod record;
 mod refusals;
 mod sealed;

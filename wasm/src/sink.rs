@@ -4,7 +4,7 @@
 //! egress then writes the answer's body into the file. Each byte is written once: what came first is neither
 //! replaced by a second answer nor by the component, so what was hashed is what the file holds. The bytes are
 //! hashed in order, out of the system's cache, by a few threads of their own, and the file is synced when it is
-//! whole. A sink that the component drops, or that outlives it, takes nothing more.
+//! whole, unless the component has no need of that. A sink that the component drops, or that outlives it, takes nothing more.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -85,6 +85,8 @@ struct State {
     context: Option<Context>,
     queued: bool,
     hashed: Option<[u8; 32]>,
+    /// Whether the system is left to bring it to the disk.
+    put_off: bool,
     unsynced: u64,
     syncing: bool,
     synced: bool,
@@ -143,6 +145,7 @@ impl Sinks {
                 context: Some(Context::new(&SHA256)),
                 queued: false,
                 hashed: None,
+                put_off: false,
                 unsynced: 0,
                 syncing: false,
                 synced: false,
@@ -231,7 +234,12 @@ impl Filling {
         Ok(())
     }
 
-    /// Returns the SHA-256 of the whole once it is on disk; nothing as long as that takes.
+    /// Leaves it to the system when the file gets on the disk.
+    pub fn put_off(&self) {
+        self.state().put_off = true;
+    }
+
+    /// Returns the SHA-256 of the whole, once it is on disk unless that was put off; nothing as long as that takes.
     ///
     /// # Errors
     /// A part of it is missing, or the disk failed.
@@ -243,7 +251,8 @@ impl Filling {
         if state.written.total() < self.size {
             return Some(Err(io::Error::other("a part of the file is missing")));
         }
-        state.hashed.filter(|_| state.synced).map(Ok)
+        let there = state.synced || state.put_off;
+        state.hashed.filter(|_| there).map(Ok)
     }
 
     /// Has hashed and synced what can be.
@@ -266,7 +275,7 @@ impl Filling {
         } else {
             state.unsynced >= DIRTY
         };
-        if due && !state.syncing && state.failed.is_none() {
+        if due && !state.put_off && !state.syncing && state.failed.is_none() {
             state.syncing = true;
             state.unsynced = 0;
             let this = Arc::clone(self);

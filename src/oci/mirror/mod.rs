@@ -2,8 +2,8 @@
 //!
 //! A mirror is never believed. What it sends is held against a digest, tags are resolved only by hosts
 //! that somebody trusts with it, and what a mirror does not have is not therefore missing: only the
-//! registry itself, which is called the origin here, can say so. [`ask`] puts one question to one server
-//! after the other, and [`standing`] is what a run remembers of each.
+//! registry itself, which is called the origin here, can say so. `ask` puts one question to one server
+//! after the other, and `standing` is what a run remembers of each.
 
 mod ask;
 mod conf;

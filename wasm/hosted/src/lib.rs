@@ -49,6 +49,18 @@ pub fn free_space(path: &str) -> Option<u64> {
     folders::free_space(path)
 }
 
+/// Returns which boot of the machine this is, if that is known.
+#[must_use]
+pub fn boot() -> Option<String> {
+    folders::boot()
+}
+
+/// Waits until all that was written to the file system of a granted folder is on its disk; returns whether it is.
+#[must_use]
+pub fn flush(path: &str) -> bool {
+    folders::flush(path)
+}
+
 /// A file that the launcher fills and hashes; dropped, nothing more is written.
 #[derive(Debug)]
 pub struct Sink(filling::Sink);
@@ -67,6 +79,11 @@ impl Sink {
         self.0.ticket()
     }
 
+    /// Leaves it to the system when the bytes get on the disk.
+    pub fn put_off(&self) {
+        self.0.put_off();
+    }
+
     /// Writes bytes at their place, but those that are there already.
     ///
     /// # Errors
@@ -75,7 +92,7 @@ impl Sink {
         self.0.write(offset, bytes).map_err(error)
     }
 
-    /// Returns the SHA-256 of the whole once it is on disk; nothing as long as that takes.
+    /// Returns the SHA-256 of the whole once that is known, and on disk unless that was put off; nothing as long as that takes.
     #[must_use]
     pub fn digest(&self) -> Option<io::Result<[u8; 32]>> {
         let digest = self.0.digest()?;
