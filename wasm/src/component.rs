@@ -107,6 +107,7 @@ pub async fn run(run: Run<'_>) -> Result<bool, Failure> {
         granted: Granted::new(&run.cage.folders),
         hashing: Hashing::new(),
         sinks: run.sinks.clone(),
+        teller: run.egress.teller(),
     };
     let ticker = tokio::spawn(bounds::tick(run.component.engine().clone()));
     let (stop, stopped) = oneshot::channel();
@@ -196,6 +197,7 @@ async fn execute(
         granted: &state.granted,
         hashing: &state.hashing,
         sinks: &state.sinks,
+        teller: &state.teller,
         context: &mut state.context,
         table: &mut state.table,
     })
@@ -251,6 +253,7 @@ struct State {
     granted: Granted,
     hashing: Hashing,
     sinks: Sinks,
+    teller: Arc<Teller>,
 }
 
 impl WasiView for State {

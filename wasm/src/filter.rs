@@ -24,7 +24,11 @@ pub struct Filter {
     held: String,
     state: State,
     /// The end of what was passed on of this line, in small letters: what an order may begin with.
-    before: String,
+    before: Tail,
+    /// The same of the line that comes of it if whoever else printed did so into the same place.
+    joined: Tail,
+    /// Whether nothing was passed on since others printed.
+    fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,7 +44,43 @@ enum State {
     Text,
 }
 
+/// The end of a line, in small letters.
+#[derive(Clone, Debug, Default)]
+pub struct Tail(String);
+
+impl Tail {
+    fn add(&mut self, text: &str) {
+        self.0
+            .extend(text.chars().map(|it| it.to_ascii_lowercase()));
+        if let Some((cut, _)) = self.0.char_indices().rev().nth(4) {
+            self.0.drain(..cut);
+        }
+    }
+
+    /// Says whether `[` makes an order of it.
+    fn orders(&self) -> bool {
+        self.0.ends_with("##") || self.0.ends_with("##vso")
+    }
+}
+
 impl Filter {
+    /// Says that somebody else has printed meanwhile, perhaps to the same place, and what that line ends with: what
+    /// comes next may begin a line, or go on with theirs.
+    pub fn interrupted(&mut self, tail: Tail) {
+        self.joined = tail;
+        self.fresh = true;
+        match &mut self.state {
+            State::Escape { at_start } => *at_start = true,
+            State::Text => self.state = State::LineStart,
+            State::Command | State::LineStart => {}
+        }
+    }
+
+    /// Returns the end of the line that was passed on, with what others have printed before it.
+    pub fn tail(&self) -> Tail {
+        self.joined.clone()
+    }
+
     /// Returns what may be shown of the bytes that come next.
     pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut passed = String::with_capacity(bytes.len() + 8);
@@ -129,7 +169,9 @@ impl Filter {
             // .NET's readers of lines end one at either.
             '\n' | '\r' => {
                 self.state = State::LineStart;
-                self.before.clear();
+                self.before = Tail::default();
+                self.joined = Tail::default();
+                self.fresh = false;
                 passed.push(character);
             }
             '\u{1b}' => {
@@ -137,13 +179,19 @@ impl Filter {
                 self.held.push(character);
                 self.state = State::Escape { at_start };
             }
+            // The other one may be the first of the line.
+            ':' if self.fresh && self.joined.0.ends_with(':') => {
+                self.plain(&escaped(character), passed);
+            }
             ':' if self.state == State::LineStart => {
                 self.held.push(character);
                 self.state = State::Command;
             }
-            '[' if self.before.ends_with("##") || self.before.ends_with("##vso") => {
+            '[' if self.before.orders() || self.joined.orders() => {
                 self.plain(&escaped(character), passed);
             }
+            // .NET takes the mark away from the beginning of what it reads.
+            '\u{feff}' => self.plain(&escaped(character), passed),
             character if character.is_control() && character != '\t' => {
                 self.plain(&escaped(character), passed);
             }
@@ -157,11 +205,9 @@ impl Filter {
     fn plain(&mut self, text: &str, passed: &mut String) {
         self.state = State::Text;
         passed.push_str(text);
-        self.before
-            .extend(text.chars().map(|it| it.to_ascii_lowercase()));
-        if let Some((cut, _)) = self.before.char_indices().rev().nth(4) {
-            self.before.drain(..cut);
-        }
+        self.before.add(text);
+        self.joined.add(text);
+        self.fresh = false;
     }
 
     /// Passes on what was held back, for it goes on as nothing that could be acted on, or as what may be.
@@ -254,11 +300,47 @@ mod tests {
                 "\x1b[0m\\u{3a}:set-env name=a::b",
             ),
             ("##\x1b[0m[a]", "##\x1b[0m\\u{5b}a]"),
+            (
+                "\u{feff}::set-env name=a::b",
+                "\\u{feff}::set-env name=a::b",
+            ),
         ] {
             assert_eq!(shown(text.as_bytes()), expected, "{text:?}");
         }
         assert_eq!(shown(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}");
         let endless = format!("\x1b[{}m", "1;".repeat(1000));
         assert!(!shown(endless.as_bytes()).contains('\x1b'));
+    }
+
+    #[test]
+    fn what_others_print_in_between_may_end_the_line_or_begin_an_order() {
+        let (mut one, mut other) = (Filter::default(), Filter::default());
+        let shown = |filter: &mut Filter, tail: Tail, text: &str| {
+            filter.interrupted(tail);
+            String::from_utf8(filter.pass(text.as_bytes())).unwrap()
+        };
+        assert_eq!(shown(&mut one, Tail::default(), "a"), "a");
+        assert_eq!(shown(&mut other, one.tail(), "\n"), "\n");
+        assert_eq!(
+            shown(&mut one, other.tail(), "::set-env name=a::b"),
+            "\\u{3a}:set-env name=a::b"
+        );
+        assert_eq!(shown(&mut other, one.tail(), "#"), "#");
+        assert_eq!(shown(&mut one, other.tail(), "#"), "#");
+        assert_eq!(
+            shown(&mut other, one.tail(), "[add-path]"),
+            "\\u{5b}add-path]"
+        );
+        assert_eq!(shown(&mut other, one.tail(), "b:"), "b:");
+        assert_eq!(shown(&mut one, other.tail(), "\n:\x1b"), "\n:");
+        assert_eq!(
+            shown(&mut other, one.tail(), ":set-env name=a::b"),
+            "\\u{3a}set-env name=a::b"
+        );
+        assert_eq!(shown(&mut one, other.tail(), "[m"), "\x1b[m");
+        // Nor is it forgotten if the places were two.
+        assert_eq!(shown(&mut one, other.tail(), "\n##"), "\n##");
+        assert_eq!(shown(&mut other, one.tail(), "x"), "x");
+        assert_eq!(shown(&mut one, other.tail(), "[a]"), "\\u{5b}a]");
     }
 }

@@ -7,23 +7,52 @@ use shipgate::outcome::ExitCode;
 
 use crate::cage::Cage;
 use crate::paths::{is_reached, real};
+use crate::stale;
+
+/// Where Linux shows processes: their variables, what they have open, and their memory.
+const PROCESSES: &str = "/proc";
 
 impl Cage {
     /// Says which grant would open a file or folder that is the launcher's own.
     pub fn opens(&self, own: &Path) -> Option<Failure> {
+        let cause = format!(
+            "the launcher keeps its own files in {}: whoever can change them is outside the sandbox",
+            own.display()
+        );
+        let path = reaching(self.opened(), own)?;
+        Some(refused(
+            &path,
+            cause,
+            "grant a folder that does not hold it",
+        ))
+    }
+
+    /// Says which grant would open the private folders of runs, or processes, the launcher's own among them.
+    pub fn opens_others(&self) -> Option<Failure> {
+        let private = self.working_folder.join(stale::all());
+        let cause = format!(
+            "the private folders of all runs are in {}: whoever can change one is outside the sandbox",
+            private.parent().unwrap_or(&private).display()
+        );
+        if let Some(path) = reaching(self.opened(), &private) {
+            let hint = "grant a folder below it, or have `TMPDIR` name another one";
+            return Some(refused(&path, cause, hint));
+        }
+        // A document that comes through a pipe has a name there and nothing that could be opened.
+        let path = reaching(
+            self.opened().filter(|path| path.exists()),
+            Path::new(PROCESSES),
+        )?;
+        let cause = "processes are shown there: whoever can read them has their variables, and whoever can \
+                     write them is outside the sandbox";
+        Some(refused(&path, cause.to_owned(), "grant a folder of files"))
+    }
+
+    /// Returns what is granted of files and folders, as it is once links are followed.
+    fn opened(&self) -> impl Iterator<Item = PathBuf> {
         let folders = self.folders.iter().map(|mount| real(&mount.host));
         let files = self.files.iter().map(|(path, _)| self.real(path));
-        let opened = folders.chain(files).chain(self.carried_files());
-        let path = reaching(opened, own)?;
-        let message = format!("can't grant {}", path.display());
-        Some(
-            Failure::new(ExitCode::Usage, message)
-                .caused_by(format!(
-                    "the launcher keeps its own files in {}: whoever can change them is outside the sandbox",
-                    own.display()
-                ))
-                .hinted("grant a folder that does not hold it"),
-        )
+        folders.chain(files).chain(self.carried_files())
     }
 
     /// Says which grant would let the component change a file or folder that decides what runs, or that runs.
@@ -46,6 +75,13 @@ impl Cage {
     fn carried_files(&self) -> impl Iterator<Item = PathBuf> {
         self.carried.iter().map(|(path, ..)| self.real(path))
     }
+}
+
+fn refused(path: &Path, cause: String, hint: &str) -> Failure {
+    let message = format!("can't grant {}", path.display());
+    Failure::new(ExitCode::Usage, message)
+        .caused_by(cause)
+        .hinted(hint)
 }
 
 /// Returns the first of the granted paths by which somebody gets at another.
@@ -97,6 +133,26 @@ mod tests {
         cage.carried
             .push(("p.yml".into(), String::new(), Carry::Replace));
         assert!(cage.changes(Path::new("p.yml")).is_some());
+    }
+
+    #[test]
+    fn neither_private_folders_nor_processes_are_granted() {
+        let folder = tempfile::tempdir().unwrap();
+        let above = stale::all().parent().unwrap().display().to_string();
+        for (granted, refused) in [
+            (&*above, true),
+            ("/", true),
+            ("/proc/self", true),
+            ("a", false),
+        ] {
+            let mut cage = cage(folder.path());
+            mount(&mut cage, granted, true);
+            assert_eq!(cage.opens_others().is_some(), refused, "{granted}");
+        }
+        let mut cage = cage(folder.path());
+        cage.files
+            .push(("/proc/self/environ".into(), String::new()));
+        assert!(cage.opens_others().is_some());
     }
 
     #[cfg(unix)]

@@ -15,7 +15,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::cage::Mount;
+use crate::egress::Teller;
 use crate::hasher::{Hasher, Hashing};
+use crate::refusals::{is_read_only, out_of_folder};
 use crate::sink::{Sink, Sinks};
 
 mod bindings {
@@ -59,6 +61,8 @@ pub struct InterfaceView<'a> {
     pub hashing: &'a Hashing,
     /// The files that are filled out here.
     pub sinks: &'a Sinks,
+    /// Who tells of what is refused.
+    pub teller: &'a Teller,
     /// What the component may do by WASI.
     pub context: &'a mut WasiCtx,
     /// What the component holds.
@@ -141,7 +145,12 @@ impl filling::HostSink for InterfaceView<'_> {
     ) -> wasmtime::Result<Result<Resource<Sink>, filling::Error>> {
         let file = match self.file(&path).await? {
             Ok(file) => file,
-            Err(code) => return Ok(Err(filling::Error::Other(code.message().to_owned()))),
+            Err((ErrorCode::NotPermitted, read_only)) => {
+                self.teller.tell(&out_of_folder(&path, read_only));
+                let words = ErrorCode::NotPermitted.message().to_owned();
+                return Ok(Err(filling::Error::Other(words)));
+            }
+            Err((code, _)) => return Ok(Err(filling::Error::Other(code.message().to_owned()))),
         };
         let there = there.into_iter().map(|(from, to)| from..to);
         Ok(match self.sinks.open(file, size, there) {
@@ -188,8 +197,9 @@ impl filling::HostSink for InterfaceView<'_> {
 }
 
 impl InterfaceView<'_> {
-    /// Opens a file by WASI's own ways, which know what was granted and follow nothing out of it.
-    async fn file(&mut self, path: &str) -> wasmtime::Result<Result<Arc<File>, ErrorCode>> {
+    /// Opens a file by WASI's own ways, which know what was granted and follow nothing out of it. An error comes with
+    /// whether its folder is granted to be read only.
+    async fn file(&mut self, path: &str) -> wasmtime::Result<Result<Arc<File>, (ErrorCode, bool)>> {
         let mut files = self.filesystem();
         let folders = files.get_directories()?;
         let within = |name: &str| Path::new(path).strip_prefix(name).ok();
@@ -197,8 +207,10 @@ impl InterfaceView<'_> {
             .iter()
             .filter_map(|(folder, name)| Some((folder, Path::new(name), within(name)?)))
             .max_by_key(|(_, name, _)| name.components().count());
+        let mut read_only = false;
         let opened: FsResult<Resource<Descriptor>> = match holding {
             Some((folder, _, below)) => {
+                read_only = files.table.get(folder).is_ok_and(is_read_only);
                 let folder = Resource::new_borrow(folder.rep());
                 let below = below.to_string_lossy().into_owned();
                 let (follow, make) = (PathFlags::empty(), OpenFlags::empty());
@@ -212,12 +224,12 @@ impl InterfaceView<'_> {
         }
         let opened = match opened {
             Ok(opened) => files.table.delete(opened)?,
-            Err(error) => return Ok(Err(files.convert_error_code(error)?)),
+            Err(error) => return Ok(Err((files.convert_error_code(error)?, read_only))),
         };
         Ok(match opened {
             Descriptor::File(file) if !file.perms.write_not_permitted() => Ok(file.file),
-            Descriptor::File(_) => Err(ErrorCode::NotPermitted),
-            Descriptor::Dir(_) => Err(ErrorCode::IsDirectory),
+            Descriptor::File(_) => Err((ErrorCode::NotPermitted, read_only)),
+            Descriptor::Dir(_) => Err((ErrorCode::IsDirectory, read_only)),
         })
     }
 }

@@ -301,6 +301,9 @@ async fn perform_named(
             return Err(failure);
         }
     }
+    if let Some(failure) = cage.opens_others() {
+        return Err(failure);
+    }
     let trust = Trust::find(task.sandbox, &session.environment)?;
     let deciding = deciding(&task, trust.as_ref(), session);
     if let Some(failure) = deciding.iter().find_map(|own| cage.changes(own)) {

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{mem, thread};
 
 use tokio::sync::Notify;
+
+use crate::filter::{Filter, Tail};
 
 /// How many bytes may wait before the component has to.
 const WAITING: usize = 1 << 20;
@@ -41,6 +43,10 @@ struct Queue {
     bytes: usize,
     /// Streams that nobody reads any more.
     closed: Vec<Stream>,
+    /// Which of its streams the component printed to last, if nobody else has printed since, and what the
+    /// line ends with.
+    last: Option<Stream>,
+    tail: Tail,
 }
 
 impl Outlet {
@@ -63,8 +69,35 @@ impl Outlet {
     }
 
     /// Adds what the launcher itself has to say, whether there is room or not: it never has much.
+    ///
+    /// It must be whole lines.
     pub fn say(&self, stream: Stream, text: impl Into<Vec<u8>>) {
-        self.0.push(stream, text.into());
+        let mut queue = self.0.queue();
+        queue.last = None;
+        queue.tail = Tail::default();
+        self.0.push(queue, stream, text.into());
+    }
+
+    /// Adds what the component prints.
+    pub fn pass(&self, stream: Stream, bytes: Vec<u8>) {
+        self.0.push(self.0.queue(), stream, bytes);
+    }
+
+    /// Adds what a filter makes of what the component prints: that depends on what others have printed meanwhile.
+    pub fn pass_through(
+        &self,
+        stream: Stream,
+        filter: &mut Filter,
+        pass: impl FnOnce(&mut Filter) -> Vec<u8>,
+    ) {
+        let mut queue = self.0.queue();
+        if queue.last != Some(stream) {
+            filter.interrupted(mem::take(&mut queue.tail));
+        }
+        let shown = pass(filter);
+        queue.last = Some(stream);
+        queue.tail = filter.tail();
+        self.0.push(queue, stream, shown);
     }
 
     /// Returns how much room there is.
@@ -103,8 +136,7 @@ impl Outlet {
 }
 
 impl Shared {
-    fn push(&self, stream: Stream, bytes: Vec<u8>) {
-        let mut queue = self.queue();
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, stream: Stream, bytes: Vec<u8>) {
         if bytes.is_empty() || queue.closed.contains(&stream) {
             return;
         }

@@ -47,8 +47,8 @@ impl Output {
     pub async fn end(&self) {
         for stream in [Stream::Standard, Stream::Error] {
             if let Some(filter) = self.filter(stream) {
-                let rest = lock(filter).end();
-                self.outlet.say(stream, rest);
+                let mut filter = lock(filter);
+                self.outlet.pass_through(stream, &mut filter, Filter::end);
             }
         }
         self.outlet.drained().await;
@@ -67,11 +67,12 @@ impl Output {
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
-        let shown = match self.filter(stream) {
-            Some(filter) => lock(filter).pass(bytes),
-            None => bytes.to_vec(),
+        let Some(filter) = self.filter(stream) else {
+            return self.outlet.pass(stream, bytes.to_vec());
         };
-        self.outlet.say(stream, shown);
+        let mut filter = lock(filter);
+        self.outlet
+            .pass_through(stream, &mut filter, |filter| filter.pass(bytes));
     }
 
     fn filter(&self, stream: Stream) -> Option<&Mutex<Filter>> {

@@ -106,7 +106,8 @@ fn files<T: WasiView + 'static>(
     Ok(())
 }
 
-fn is_read_only(folder: &Descriptor) -> bool {
+/// Says whether nothing in a folder may change.
+pub fn is_read_only(folder: &Descriptor) -> bool {
     match folder {
         Descriptor::Dir(folder) => folder.perms.write_not_permitted(),
         Descriptor::File(_) => false,
@@ -129,7 +130,8 @@ fn datagrams() -> Refusal {
     }
 }
 
-fn out_of_folder(path: &str, read_only: bool) -> Refusal {
+/// Returns what is told of a path that is not granted, or only to be read.
+pub fn out_of_folder(path: &str, read_only: bool) -> Refusal {
     Refusal {
         what: format!("the path {}", shown(path)),
         cause: if read_only {

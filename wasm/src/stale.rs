@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -19,6 +19,12 @@ const PREFIX: &str = "shipgate-sandbox-";
 const LOCK: &str = "lock";
 /// A folder without a lock is being made, or its maker was killed then.
 const UNHELD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Returns what private folders are called but for their last letters: whoever may open the folder that they are in
+/// opens them all.
+pub fn all() -> PathBuf {
+    std::env::temp_dir().join(PREFIX)
+}
 
 /// Makes a private folder, whose copies nobody else may read.
 ///
@@ -103,8 +109,6 @@ fn is_dead(folder: &Path, own: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     struct Folders(tempfile::TempDir);

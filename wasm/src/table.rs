@@ -17,33 +17,38 @@ pub fn table(cage: &Cage, bounds: &Bounds, environment: &Environment) -> String 
         let reason = format!("{reason}, by the launcher alone");
         rows.push(("connect", host.to_string(), reason));
     }
-    for (path, reason) in &cage.files {
+    // A link may lead where nobody looks for it.
+    let led = |path: &str, reason: &str| {
         let real = cage.real(path);
         let plain = shipgate::sandbox::pattern::flat(&cage.working_folder.join(path));
-        let reason = if !real.exists() {
-            format!("{reason} (not there)")
-        } else if real != plain {
-            // A link may lead where nobody looks for it.
-            format!("{reason} (it is {})", real.display())
+        if real == plain {
+            reason.to_owned()
         } else {
-            reason.clone()
+            format!("{reason} (it is {})", real.display())
+        }
+    };
+    for (path, reason) in &cage.files {
+        let reason = if cage.real(path).exists() {
+            led(path, reason)
+        } else {
+            format!("{reason} (not there)")
         };
         rows.push(("read", path.clone(), reason));
     }
     for (path, reason) in &cage.trusted {
-        rows.push(("trust", path.clone(), reason.clone()));
+        rows.push(("trust", path.clone(), led(path, reason)));
     }
     for mount in &cage.folders {
         let kind = if mount.read_only { "read" } else { "write" };
         let folder = format!("{}/", mount.shown.trim_end_matches('/'));
-        rows.push((kind, folder, mount.reason.clone()));
+        rows.push((kind, folder, led(&mount.shown, &mount.reason)));
     }
     for (path, reason, how) in &cage.carried {
         let kind = match how {
             Carry::Append => "append",
             Carry::Replace => "write",
         };
-        rows.push((kind, path.clone(), reason.clone()));
+        rows.push((kind, path.clone(), led(path, reason)));
     }
     for (name, reason) in &cage.variables {
         let unset = environment.variable(name).is_none();

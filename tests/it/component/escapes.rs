@@ -982,3 +982,32 @@ fn a_document_from_standard_input_is_all_that_is_read_of_it() {
     let endless = format!("yes | {line}");
     sandbox.launch_line(&endless).expect(10).says("larger");
 }
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn escape_by_an_order_behind_what_the_launcher_says() {
+    let sandbox = Sandbox::new();
+    let words = ["interrupted", "127.0.0.1:1", "::set-env name=a::b\\n"];
+    let output = attempt(&sandbox, &[], &words).expect(0);
+    output
+        .says("begunrefused: a connection to 127.0.0.1:1")
+        .says("\n\\u{3a}:set-env name=a::b");
+}
+
+#[test]
+#[ignore = "needs real peers: tests/run"]
+fn neither_private_folders_nor_processes_can_be_granted() {
+    let sandbox = Sandbox::new();
+    let private = std::env::temp_dir().display().to_string();
+    for (folder, cause) in [
+        (format!("{private}::/x"), "the private folders of all runs"),
+        (
+            format!("{private}::/x:ro"),
+            "the private folders of all runs",
+        ),
+        ("/proc/self::/x:ro".to_owned(), "processes are shown there"),
+    ] {
+        let output = attempt(&sandbox, &["--dir", &*folder], &["environment"]);
+        output.expect(2).says("can't grant ").says(cause);
+    }
+}

@@ -27,8 +27,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use shipgate::net::egress::{Token, Way};
 use shipgate::net::{Dialer, Error, Limit, LookedUp};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::grant::Hosts;
@@ -43,6 +44,8 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 /// How many connections may be open or being opened at once, look-ups that nobody waits for any more included:
 /// a run has some dozens.
 const OPEN: usize = 128;
+/// How many threads serve: bytes are written and TLS is spoken here.
+const THREADS: usize = 2;
 /// How many may be open of which it is not known yet what they are for.
 const ASKING: usize = 64;
 
@@ -50,7 +53,9 @@ const ASKING: usize = 64;
 pub struct Egress {
     way: Way,
     teller: Arc<Teller>,
-    serving: JoinHandle<()>,
+    /// Its own threads: they write into files, and a disk that does not answer must hold up nobody who watches
+    /// time and signals.
+    runtime: Option<Runtime>,
 }
 
 impl Egress {
@@ -72,7 +77,13 @@ impl Egress {
         ask_time: Duration,
         sinks: Sinks,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("egress")
+            .enable_all()
+            .build()?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let no_randomness = |_| io::Error::other("the system has no random numbers");
         let random = SystemRandom::new();
@@ -95,13 +106,18 @@ impl Egress {
             sinks,
             teller: Arc::clone(&teller),
         });
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        runtime.spawn(accept(listener, shared));
         Ok(Self {
             way: Way {
                 address,
                 token: Token(token),
             },
             teller,
-            serving: tokio::spawn(accept(listener, shared)),
+            runtime: Some(runtime),
         })
     }
 
@@ -118,7 +134,10 @@ impl Egress {
 
 impl Drop for Egress {
     fn drop(&mut self) {
-        self.serving.abort();
+        if let Some(runtime) = self.runtime.take() {
+            // Not waited for: a thread of it may stand still.
+            runtime.shutdown_background();
+        }
         self.teller.tell_rest();
     }
 }

@@ -185,6 +185,13 @@ fn attempt(words: &[&str]) -> Result<String, String> {
             std::io::stdout().write_all(&unescape(bytes)).map_err(text)?;
             Ok("printed".into())
         }
+        // Begins a line, has the launcher say something about a connection, and goes on.
+        ["interrupted", address, bytes] => {
+            eprint!("begun");
+            let _ = TcpStream::connect(address);
+            std::io::stderr().write_all(&unescape(bytes)).map_err(text)?;
+            Ok("printed".into())
+        }
         ["environment"] => Ok(format!("{:?}", std::env::vars().collect::<Vec<_>>())),
         ["spawn"] => {
             let child = std::process::Command::new("/bin/sh").spawn();
