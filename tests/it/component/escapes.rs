@@ -998,7 +998,8 @@ fn escape_by_an_order_behind_what_the_launcher_says() {
 #[ignore = "needs real peers: tests/run"]
 fn neither_private_folders_nor_processes_can_be_granted() {
     let sandbox = Sandbox::new();
-    let private = std::env::temp_dir().display().to_string();
+    // As the launcher finds it.
+    let private = std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".to_owned());
     for (folder, cause) in [
         (format!("{private}::/x"), "the private folders of all runs"),
         (
