@@ -996,10 +996,13 @@ fn escape_by_an_order_behind_what_the_launcher_says() {
 
 #[test]
 #[ignore = "needs real peers: tests/run"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the launcher, which is native, makes its private folders"
+)]
 fn neither_private_folders_nor_processes_can_be_granted() {
     let sandbox = Sandbox::new();
-    // As the launcher finds it.
-    let private = std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".to_owned());
+    let private = std::env::temp_dir().display().to_string();
     for (folder, cause) in [
         (format!("{private}::/x"), "the private folders of all runs"),
         (
