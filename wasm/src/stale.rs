@@ -23,7 +23,9 @@ const UNHELD: Duration = Duration::from_secs(24 * 60 * 60);
 /// Returns what private folders are called but for their last letters: whoever may open the folder that they are in
 /// opens them all.
 pub fn all() -> PathBuf {
-    std::env::temp_dir().join(PREFIX)
+    #[expect(clippy::disallowed_methods, reason = "the folder that `make` takes")]
+    let folder = std::env::temp_dir();
+    folder.join(PREFIX)
 }
 
 /// Makes a private folder, whose copies nobody else may read.
