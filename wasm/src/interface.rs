@@ -75,16 +75,17 @@ impl HasData for Interface {
     type Data<'a> = InterfaceView<'a>;
 }
 
-/// The folders that the component may ask about, by their names inside, and where they are.
+/// The folders that the component may ask about, by their names inside, where they are, and whether they are to be
+/// read only.
 #[derive(Debug, Default)]
-pub struct Granted(Vec<(PathBuf, PathBuf)>);
+pub struct Granted(Vec<(PathBuf, PathBuf, bool)>);
 
 impl Granted {
     /// Takes the granted folders.
     pub fn new(folders: &[Mount]) -> Self {
         let named = folders.iter().flat_map(|mount| {
             let names = mount.guests.iter();
-            names.map(|name| (PathBuf::from(name), mount.host.clone()))
+            names.map(|name| (PathBuf::from(name), mount.host.clone(), mount.read_only))
         });
         Self(named.collect())
     }
@@ -92,9 +93,18 @@ impl Granted {
     /// Returns the folder of this machine that holds a path, by the longest name that does. What is below it is not
     /// looked at: no path of the component's is ever opened here.
     fn holding(&self, path: &Path) -> Option<&Path> {
-        let holding = self.0.iter().filter(|(name, _)| path.starts_with(name));
-        let longest = holding.max_by_key(|(name, _)| name.components().count())?;
-        Some(&longest.1)
+        self.longest(path).map(|(_, folder, _)| folder.as_path())
+    }
+
+    /// Returns the same folder, if it may be written.
+    fn written(&self, path: &Path) -> Option<&Path> {
+        let (_, folder, read_only) = self.longest(path)?;
+        (!read_only).then_some(folder)
+    }
+
+    fn longest(&self, path: &Path) -> Option<&(PathBuf, PathBuf, bool)> {
+        let holding = self.0.iter().filter(|(name, ..)| path.starts_with(name));
+        holding.max_by_key(|(name, ..)| name.components().count())
     }
 }
 
@@ -130,7 +140,8 @@ impl folders::Host for InterfaceView<'_> {
     }
 
     fn flush(&mut self, path: String) -> wasmtime::Result<bool> {
-        Ok(self.granted.holding(Path::new(&path)).is_some_and(flush))
+        // Whoever writes nothing has nothing to wait for, and would only hold up others.
+        Ok(self.granted.written(Path::new(&path)).is_some_and(flush))
     }
 }
 
@@ -294,7 +305,7 @@ mod tests {
         let named = folders.iter();
         Granted(
             named
-                .map(|(name, host)| (PathBuf::from(name), host.to_path_buf()))
+                .map(|(name, host)| (PathBuf::from(name), host.to_path_buf(), false))
                 .collect(),
         )
     }
@@ -314,5 +325,16 @@ mod tests {
         for path in ["/", "", ".", "cache", "/cached", "/etc", "/cach"] {
             assert_eq!(granted.holding(Path::new(path)), None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_only_read_is_not_flushed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut granted = granted(&[("/cache", folder.path()), ("/cache/read", folder.path())]);
+        granted.0[1].2 = true;
+        let written = |path: &str| granted.written(Path::new(path));
+        assert_eq!(written("/cache/blobs"), Some(folder.path()));
+        assert_eq!(written("/cache/read/x"), None);
+        assert_eq!(written("/etc"), None);
     }
 }

@@ -361,13 +361,19 @@ async fn perform_named(
         }
     };
     drop(record);
-    for failure in stage.carry_out() {
-        let unwritten = told(session, &failure);
-        if code == ExitCode::Done.code() {
-            code = unwritten;
-        }
+    let unwritten = stage.carry_out();
+    if code == ExitCode::Done.code()
+        && let Some(failure) = unwritten.first()
+    {
+        code = failure.exit.code();
     }
-    if let Err((folder, error)) = stage.remove() {
+    let removed = stage.remove();
+    // Nobody has to read what is still to be said.
+    end_by_all_means(code);
+    for failure in &unwritten {
+        told(session, failure);
+    }
+    if let Err((folder, error)) = removed {
         let message = format!("{} can't be removed: {error}", folder.display());
         let hint = "the component made something in it that stays; copies of files that it read may be there too: remove it";
         session.printer.warning(&message, Some(hint));
@@ -375,7 +381,7 @@ async fn perform_named(
     Ok(code)
 }
 
-/// Ends the process some time after a run was stopped, even if nobody reads what is said about it.
+/// Ends the process some time after a run has ended or was stopped, even if nobody reads what is said about it.
 fn end_by_all_means(code: u8) {
     let end = move || {
         #[expect(

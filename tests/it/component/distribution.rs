@@ -298,7 +298,7 @@ fn the_component_cannot_change_what_decides_about_it() {
         .fetch(&name, &with("given"))
         .expect(2)
         .says("can't grant")
-        .says("whoever can change it is outside the sandbox");
+        .says("whoever can change it, or what leads to it, is outside the sandbox");
     sandbox.fetch(&name, &with("given:ro")).expect(0);
     // The usual place is nobody's, whether there is a policy or not.
     fs::create_dir_all(sandbox.home().join(".config")).unwrap();

@@ -987,11 +987,18 @@ fn a_document_from_standard_input_is_all_that_is_read_of_it() {
 #[ignore = "needs real peers: tests/run"]
 fn escape_by_an_order_behind_what_the_launcher_says() {
     let sandbox = Sandbox::new();
-    let words = ["interrupted", "127.0.0.1:1", "::set-env name=a::b\\n"];
-    let output = attempt(&sandbox, &[], &words).expect(0);
-    output
-        .says("begunrefused: a connection to 127.0.0.1:1")
-        .says("\n\\u{3a}:set-env name=a::b");
+    // Into a file it is printed as it is.
+    let shown = sandbox.launch_line(&format!(
+        "{} --quiet --component {} -- interrupted 127.0.0.1:1 '::set-env name=a::b\\n' 2>&1 | cat",
+        launcher().display(),
+        hostile().display()
+    ));
+    let said = shown.stdout;
+    assert!(
+        said.starts_with("begunrefused: a connection to 127.0.0.1:1"),
+        "{said}"
+    );
+    assert!(said.contains("\n\\u{3a}:set-env name=a::b"), "{said}");
 }
 
 #[test]

@@ -133,7 +133,10 @@ async fn answers_that_prove_nothing() {
         asking.hear(place, answer);
         let verdict = asking.verdict().await;
         assert_eq!(verdict.exit(), ExitCode::LookupFailed, "{name}");
-        lines.push(format!("{name}: {}", check(&verdict).found()));
+        let found = check(&verdict).found();
+        // How long a list is differs by the bytes of its signature.
+        let (found, _lengths) = found.split_once(": ASN.1").unwrap_or((&found, ""));
+        lines.push(format!("{name}: {found}"));
     };
     let good = |root: &Party, by: &Party, leaf: &Party, until| {
         by.answer(root, leaf, CertStatus::good(), until, &[])
