@@ -167,12 +167,20 @@ pub(super) fn claim(names: &mut BTreeMap<String, Digest>, image: &Image) -> Resu
         .platforms()
         .next()
         .map_or(image.top.digest, |part| part.manifest.digest);
-    let name = image.name();
-    match names.insert(name.clone(), digest) {
-        Some(first) if first != digest => Err(ErrorKind::Conflict {
+    take(names, image.name(), digest)
+}
+
+/// Gives a name to a digest, unless another one has it.
+pub(super) fn take(
+    names: &mut BTreeMap<String, Digest>,
+    name: String,
+    second: Digest,
+) -> Result<(), Error> {
+    match names.insert(name.clone(), second) {
+        Some(first) if first != second => Err(ErrorKind::Conflict {
             name,
             first,
-            second: digest,
+            second,
         }
         .into()),
         _ => Ok(()),

@@ -101,20 +101,7 @@ pub fn claim(images: &[Image], store: Store) -> Result<(), Error> {
     for image in images {
         match store {
             Store::Classic => archive::claim(&mut names, image)?,
-            Store::Containerd => {
-                let (name, second) = (image.name(), image.top.digest);
-                if let Some(first) = names
-                    .insert(name.clone(), second)
-                    .filter(|it| *it != second)
-                {
-                    return Err(ErrorKind::Conflict {
-                        name,
-                        first,
-                        second,
-                    }
-                    .into());
-                }
-            }
+            Store::Containerd => archive::take(&mut names, image.name(), image.top.digest)?,
         }
     }
     Ok(())

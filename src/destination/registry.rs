@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
+use super::archive;
 use super::error::{Error, ErrorKind};
 use crate::cache::Cache;
 use crate::net::Pieces;
@@ -349,21 +350,9 @@ fn pieces(mut file: File, mut left: u64) -> Pieces {
 /// Two different images have one target.
 pub fn claim(images: impl IntoIterator<Item = (Target, Digest)>) -> Result<(), Error> {
     let mut names = BTreeMap::new();
-    for (target, second) in images {
-        let Some(tag) = &target.tag else {
-            continue;
-        };
-        let name = format!("{}:{tag}", target.repository);
-        if let Some(first) = names
-            .insert(name.clone(), second)
-            .filter(|it| *it != second)
-        {
-            return Err(ErrorKind::Conflict {
-                name,
-                first,
-                second,
-            }
-            .into());
+    for (target, digest) in images {
+        if let Some(tag) = &target.tag {
+            archive::take(&mut names, format!("{}:{tag}", target.repository), digest)?;
         }
     }
     Ok(())
