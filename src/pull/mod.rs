@@ -73,45 +73,18 @@ impl Puller {
         if let Some(bytes) = &resolved.config_bytes {
             self.cache.put_bytes(&resolved.config, bytes)?;
         }
-        let mut preloaded = Preloaded {
-            blobs: Vec::new(),
-            fetched: 0,
-            cached: 0,
-            served: BTreeMap::new(),
-        };
         self.check_space(resolved)?;
-        let group = self.engine.group();
         let repository = &resolved.reference.repository;
         let blobs = in_order(resolved);
-        let mut left: Vec<&Descriptor> = blobs.iter().collect();
+        let mut done = self.bring(repository, &blobs, &on_progress).await?;
         // Once more for what somebody removed from the cache meanwhile.
-        for last in [false, true] {
-            let mut wanted = FuturesUnordered::new();
-            for blob in left {
-                if self.cache.has(blob)? {
-                    let fetched = Fetched {
-                        digest: blob.digest,
-                        size: blob.size,
-                        host: None,
-                        sent: BTreeMap::new(),
-                        took: Duration::ZERO,
-                    };
-                    on_progress(Progress::Finished(fetched.clone()));
-                    preloaded.add(fetched);
-                } else {
-                    wanted.push(group.want(blob, repository, &on_progress));
-                }
-            }
-            while let Some(fetched) = wanted.next().await {
-                preloaded.add(fetched.map_err(|_| Error::Cancelled)??);
-            }
-            left = self.missing(&blobs)?;
-            if left.is_empty() {
-                break;
-            }
-            if last {
-                let digest = left[0].digest;
-                return Err(cache::Error::from(cache::ErrorKind::Missing { digest }).into());
+        let gone = self.missing(&blobs)?;
+        if !gone.is_empty() {
+            done.retain(|blob| gone.iter().all(|gone| gone.digest != blob.digest));
+            done.extend(self.bring(repository, &gone, &on_progress).await?);
+            if let Some(Descriptor { digest, .. }) = self.missing(&gone)?.first() {
+                let kind = cache::ErrorKind::Missing { digest: *digest };
+                return Err(cache::Error::from(kind).into());
             }
         }
         // Manifests come last: a cache that has one has all that it names.
@@ -119,20 +92,7 @@ impl Puller {
             self.cache
                 .put_bytes(&manifest.descriptor(), &manifest.bytes)?;
         }
-        Ok(preloaded)
-    }
-}
-
-impl Puller {
-    /// Returns those that are not in the cache.
-    fn missing<'b>(&self, blobs: &'b [Descriptor]) -> Result<Vec<&'b Descriptor>, cache::Error> {
-        let mut missing = Vec::new();
-        for blob in blobs {
-            if !self.cache.has(blob)? {
-                missing.push(blob);
-            }
-        }
-        Ok(missing)
+        Ok(Preloaded::of(done))
     }
 
     /// Brings single blobs of a repository into the cache, as [`Puller::pull`] does.
@@ -141,19 +101,56 @@ impl Puller {
     ///
     /// The first blob that could not be fetched, after its retries.
     pub async fn fetch(&self, repository: &Repository, blobs: &[Descriptor]) -> Result<(), Error> {
-        let group = self.engine.group();
-        let unheard: OnProgress = Arc::new(|_| ());
-        let mut wanted = FuturesUnordered::new();
         for blob in blobs {
             blob.refuse_foreign()?;
-            if !self.cache.has(blob)? {
-                wanted.push(group.want(blob, repository, &unheard));
+        }
+        let unheard: OnProgress = Arc::new(|_| ());
+        self.bring(repository, blobs, &unheard).await?;
+        Ok(())
+    }
+}
+
+impl Puller {
+    /// Brings blobs into the cache, side by side; those that are there count as done.
+    async fn bring(
+        &self,
+        repository: &Repository,
+        blobs: &[Descriptor],
+        on_progress: &OnProgress,
+    ) -> Result<Vec<Fetched>, Error> {
+        let group = self.engine.group();
+        let mut done = Vec::new();
+        let mut wanted = FuturesUnordered::new();
+        for blob in blobs {
+            if self.cache.has(blob)? {
+                let fetched = Fetched {
+                    digest: blob.digest,
+                    size: blob.size,
+                    host: None,
+                    sent: BTreeMap::new(),
+                    took: Duration::ZERO,
+                };
+                on_progress(Progress::Finished(fetched.clone()));
+                done.push(fetched);
+            } else {
+                wanted.push(group.want(blob, repository, on_progress));
             }
         }
         while let Some(fetched) = wanted.next().await {
-            fetched.map_err(|_| Error::Cancelled)??;
+            done.push(fetched.map_err(|_| Error::Cancelled)??);
         }
-        Ok(())
+        Ok(done)
+    }
+
+    /// Returns those that are not in the cache.
+    fn missing(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, cache::Error> {
+        let mut missing = Vec::new();
+        for blob in blobs {
+            if !self.cache.has(blob)? {
+                missing.push(blob.clone());
+            }
+        }
+        Ok(missing)
     }
 
     /// Refuses what the disk has no room for, before the first byte.
@@ -238,17 +235,25 @@ pub struct Preloaded {
 }
 
 impl Preloaded {
-    fn add(&mut self, blob: Fetched) {
-        let sum = match blob.host {
-            Some(_) => &mut self.fetched,
-            None => &mut self.cached,
-        };
-        *sum = sum.saturating_add(blob.size);
-        for (host, bytes) in &blob.sent {
-            let sum = self.served.entry(host.clone()).or_default();
-            *sum = sum.saturating_add(*bytes);
+    fn of(blobs: Vec<Fetched>) -> Self {
+        let (mut fetched, mut cached, mut served) = (0_u64, 0_u64, BTreeMap::<_, u64>::new());
+        for blob in &blobs {
+            let sum = match blob.host {
+                Some(_) => &mut fetched,
+                None => &mut cached,
+            };
+            *sum = sum.saturating_add(blob.size);
+            for (host, bytes) in &blob.sent {
+                let sum = served.entry(host.clone()).or_default();
+                *sum = sum.saturating_add(*bytes);
+            }
         }
-        self.blobs.push(blob);
+        Self {
+            blobs,
+            fetched,
+            cached,
+            served,
+        }
     }
 }
 
