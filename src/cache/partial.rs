@@ -188,53 +188,38 @@ impl Partial {
     pub(crate) async fn seal(&self) -> Result<(), Error> {
         self.beat();
         self.0.refuse_lost()?;
-        if let Some(sink) = self.0.sink() {
-            return self.seal_sink(&sink).await;
-        }
-        while self.0.hash(MOST_AT_ONCE)? {
-            tokio::task::yield_now().await;
-        }
-        let (received, hashing) = {
-            let mut state = self.0.state();
-            (state.frontier, state.hasher.take())
+        let inner = &self.0;
+        let expected = inner.digest;
+        let incomplete = |found| ErrorKind::SizeMismatch {
+            digest: expected,
+            expected: inner.size,
+            found,
         };
-        let digest = self.0.digest;
-        let Some(hashing) = hashing.filter(|_| received == self.0.size) else {
-            return Err(ErrorKind::SizeMismatch {
-                digest,
-                expected: self.0.size,
-                found: received,
+        let found = match inner.sink() {
+            // Somebody else has written, and hashes.
+            Some(sink) => {
+                if self.received() != inner.size {
+                    return Err(incomplete(self.received()).into());
+                }
+                let found = sink.digest().await;
+                found.map_err(|error| Error::io("write", &inner.files.data, error))?
             }
-            .into());
+            None => {
+                while inner.hash(MOST_AT_ONCE)? {
+                    tokio::task::yield_now().await;
+                }
+                let (received, hashing) = {
+                    let mut state = inner.state();
+                    (state.frontier, state.hasher.take())
+                };
+                let hashing = hashing.filter(|_| received == inner.size);
+                hashing.ok_or_else(|| incomplete(received))?.hasher.finish()
+            }
         };
-        let found = hashing.hasher.finish();
-        if found != digest {
-            return Err(ErrorKind::DigestMismatch {
-                expected: digest,
-                found,
-            }
-            .into());
-        }
-        self.0.commit()
-    }
-
-    /// Does the same where somebody else has written, hashed and synced.
-    async fn seal_sink(&self, sink: &Sink) -> Result<(), Error> {
-        let (expected, received) = (self.0.digest, self.received());
-        if received != self.0.size {
-            return Err(ErrorKind::SizeMismatch {
-                digest: expected,
-                expected: self.0.size,
-                found: received,
-            }
-            .into());
-        }
-        let found = sink.digest().await;
-        let found = found.map_err(|error| Error::io("write", &self.0.files.data, error))?;
         if found != expected {
             return Err(ErrorKind::DigestMismatch { expected, found }.into());
         }
-        self.0.commit()
+        inner.commit()
     }
 
     /// Forgets every byte, to begin anew.
@@ -312,6 +297,20 @@ impl PartWriter {
         Ok(new)
     }
 
+    /// Takes notice of bytes that somebody else has written; returns how many were new.
+    pub(crate) fn placed(&mut self, offset: u64, size: u64) -> Result<u64, Error> {
+        let inner = &self.partial.0;
+        inner.refuse_lost()?;
+        let range = offset..offset.saturating_add(size).min(inner.size);
+        let missing = inner.state().written.missing(range);
+        let mut new = 0;
+        for part in missing {
+            inner.note(&part)?;
+            new += inner.state().written.insert(part);
+        }
+        Ok(new)
+    }
+
     fn put(&mut self, part: &Range<u64>, bytes: &[u8]) -> Result<(), Error> {
         let inner = &self.partial.0;
         let failed = |error| Error::io("write", &inner.files.data, error);
@@ -341,22 +340,6 @@ impl State {
             self.writing.insert(part.clone());
         }
         missing
-    }
-}
-
-impl PartWriter {
-    /// Takes notice of bytes that somebody else has written; returns how many were new.
-    pub(crate) fn placed(&mut self, offset: u64, size: u64) -> Result<u64, Error> {
-        let inner = &self.partial.0;
-        inner.refuse_lost()?;
-        let range = offset..offset.saturating_add(size).min(inner.size);
-        let missing = inner.state().written.missing(range);
-        let mut new = 0;
-        for part in missing {
-            inner.note(&part)?;
-            new += inner.state().written.insert(part);
-        }
-        Ok(new)
     }
 }
 
