@@ -7,6 +7,7 @@
 //!
 //! | module | is | may not |
 //! | --- | --- | --- |
+//! | [`authority`] | a host and port as they are written | look anything up |
 //! | [`cache`] | a content-addressed OCI image layout | know where bytes come from |
 //! | [`cli`] | command line, environment, printer | decide what a report does not show |
 //! | [`clock`] | the wall clock, passed in | be asked by a gate |
@@ -32,6 +33,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::authority::authority;
+
 /// Everything outside the process that a run may touch.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Grants {
@@ -35,20 +37,20 @@ pub struct Grants {
 impl Grants {
     /// Adds a host and port.
     pub fn host(&mut self, host: &str, port: u16, reason: impl Into<String>) {
-        let entry = self.hosts.entry(place(host, port));
+        let entry = self.hosts.entry(authority(host, port));
         entry.or_default().insert(reason.into());
     }
 
     /// Adds a host and port unless it is there already, for whatever it is.
     pub fn host_unless_known(&mut self, host: &str, port: u16, reason: impl Into<String>) {
-        let entry = self.hosts.entry(place(host, port));
+        let entry = self.hosts.entry(authority(host, port));
         entry.or_insert_with(|| [reason.into()].into());
     }
 
     /// Adds a host that stands between a run and others.
     pub fn connecting_host(&mut self, host: &str, port: u16, reason: &str) {
         self.connecting
-            .insert((place(host, port), reason.to_owned()));
+            .insert((authority(host, port), reason.to_owned()));
         self.host(host, port, reason);
     }
 
@@ -137,14 +139,6 @@ impl Grants {
                 })
             })
             .collect()
-    }
-}
-
-fn place(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 

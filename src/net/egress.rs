@@ -25,6 +25,8 @@ use super::error::Error;
 pub use super::stream::Forwarder;
 use super::tls::TlsInfo;
 
+use crate::authority::authority;
+
 /// The longest [`Ask`], in bytes with its line feed: a host name and a token are far shorter.
 pub const MAX_ASK: usize = 4 << 10;
 
@@ -286,12 +288,7 @@ impl Breakage {
 /// Returns the edit that lets a run go to a host: what every refusal of a host ends with.
 #[must_use]
 pub fn line_to_add(host: &str, port: u16) -> String {
-    let host = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    format!("to allow it, add `--allow-host {host}:{port}`")
+    format!("to allow it, add `--allow-host {}`", authority(host, port))
 }
 
 /// Returns a duration in whole microseconds.

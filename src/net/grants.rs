@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::authority::authority;
+
 /// An allow-list of hosts and ports, asked before a name is resolved.
 #[derive(Clone, Debug)]
 pub struct Grants(Option<Arc<[Grant]>>);
@@ -75,11 +77,7 @@ impl Grant {
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = if self.below { "*." } else { "" };
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{star}{}:{}", self.host, self.port)
-        }
+        write!(f, "{star}{}", authority(&self.host, self.port))
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use super::proxy::{Proxies, Proxy};
 
+use crate::authority::authority;
+
 /// How hosts are reached. By default each is reached at its own address.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
@@ -50,11 +52,7 @@ impl Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        f.write_str(&authority(&self.host, self.port))
     }
 }
 

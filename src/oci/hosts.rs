@@ -15,6 +15,8 @@ use url::Url;
 use super::known_hosts;
 use super::reference::api_host;
 
+use crate::authority::{authority, bracketed};
+
 /// A host and port that a registry may name.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -295,11 +297,9 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.host.contains(':'), self.port) {
-            (false, 443) => f.write_str(&self.host),
-            (true, 443) => write!(f, "[{}]", self.host),
-            (false, port) => write!(f, "{}:{port}", self.host),
-            (true, port) => write!(f, "[{}]:{port}", self.host),
+        match self.port {
+            443 => f.write_str(&bracketed(&self.host)),
+            port => f.write_str(&authority(&self.host, port)),
         }
     }
 }

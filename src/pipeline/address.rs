@@ -8,6 +8,7 @@ use super::convert::{Context, FromNode, FromScalar, Problem, Shape};
 use super::interpolate::undefined;
 use super::source::{Span, Spanned};
 use super::tree::Node;
+use crate::authority::authority;
 use crate::oci::hosts::{Place, PlaceError};
 use crate::trust::Pattern;
 use crate::trust::pattern::PatternError;
@@ -291,11 +292,7 @@ impl FromScalar for HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        f.write_str(&authority(&self.host, self.port))
     }
 }
 

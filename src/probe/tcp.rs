@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::TIMEOUT;
 use super::answer::Answer;
 use super::phrase::bare;
+use crate::authority::authority;
 use crate::gate::Value;
 use crate::net;
 
@@ -59,11 +60,7 @@ impl TcpProbe {
     }
 
     fn shown(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
     }
 }
 

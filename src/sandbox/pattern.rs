@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use crate::authority::authority;
 use crate::sandbox::Host;
 
 /// Hosts and ports: `ghcr.io:443`, `*.corp.example`, `127.0.0.1:*`, `*`.
@@ -87,10 +88,9 @@ impl FromStr for HostPattern {
 
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.host.contains(':'), self.port) {
-            (true, Some(port)) => write!(f, "[{}]:{port}", self.host),
-            (false, Some(port)) => write!(f, "{}:{port}", self.host),
-            (_, None) => f.write_str(&self.host),
+        match self.port {
+            Some(port) => f.write_str(&authority(&self.host, port)),
+            None => f.write_str(&self.host),
         }
     }
 }

@@ -12,6 +12,8 @@ use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use crate::authority::authority;
+
 pub use self::bypass::{Bypass, InvalidRule, Rule};
 pub use self::fault::ProxyFault;
 pub(super) use self::tunnel::{refusal, tunnel};
@@ -196,11 +198,7 @@ impl fmt::Display for Proxy {
         let Self {
             host, port, origin, ..
         } = self;
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port} ({origin})")
-        } else {
-            write!(f, "{scheme}://{host}:{port} ({origin})")
-        }
+        write!(f, "{scheme}://{} ({origin})", authority(host, *port))
     }
 }
 

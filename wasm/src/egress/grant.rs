@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
+use shipgate::authority::authority;
 use shipgate::net::egress::line_to_add;
 use shipgate::sandbox::Host;
 
@@ -105,7 +106,7 @@ impl Hosts {
         let list: BTreeSet<String> = self.0.iter().map(|it| it.host.to_string()).collect();
         let list: Vec<String> = list.into_iter().collect();
         Refusal {
-            what: format!("a connection to {}", place(&host, port)),
+            what: format!("a connection to {}", authority(&host, port)),
             cause: if list.is_empty() {
                 "no host is granted".to_owned()
             } else {
@@ -231,15 +232,6 @@ pub fn shown(name: &str) -> String {
     const LONGEST: usize = 100;
     let short = name.chars().take(LONGEST);
     short.flat_map(char::escape_debug).collect()
-}
-
-/// Returns a host and port as they are written together.
-pub fn place(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 #[cfg(test)]

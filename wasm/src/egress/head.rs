@@ -5,9 +5,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use super::grant::{Name, shown};
-
+use shipgate::authority::{authority, bracketed};
 use shipgate::net::Forwarding;
+
+use super::grant::{Name, shown};
 
 /// The longest head, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -36,7 +37,7 @@ impl Target {
         let end = head.windows(2).position(|window| window == b"\r\n")? + 2;
         let line = std::str::from_utf8(&head[..end]).ok()?;
         let (method, rest) = line.split_once(' ')?;
-        let place = super::grant::place(&self.host, self.port);
+        let place = authority(&self.host, self.port);
         let place = place.strip_suffix(":80").unwrap_or(&place);
         let mut written = format!("{method} http://{place}{rest}").into_bytes();
         if let Some(login) = &forwarding.login {
@@ -54,14 +55,9 @@ impl Target {
         let Self {
             host, port, tls, ..
         } = self;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
         match (port, tls) {
-            (443, true) | (80, false) => host,
-            _ => format!("{host}:{port}"),
+            (443, true) | (80, false) => bracketed(host).into_owned(),
+            _ => authority(host, *port),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shipgate::authority::authority;
 use shipgate::net::egress::{Answer, Ask, MAX_ASK, Want, line_to_add};
 use shipgate::net::{Connection, Endpoint, Error, Limit, Route};
 use tokio::io::AsyncWriteExt as _;
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::grant::{Refusal, place, shown};
+use super::grant::{Refusal, shown};
 use super::head::{Target, Violation};
 use super::peer::is_of_another_user;
 use super::relay::{Incoming, relay};
@@ -60,7 +61,7 @@ pub async fn serve(stream: TcpStream, shared: &Shared, asking: OwnedSemaphorePer
         // Told before the component hears it: when that ends, the launcher may end too.
         let error = |violation: &Violation| {
             shared.teller.tell(&Refusal {
-                what: format!("a request to {}", place(&shown(&ask.host), ask.port)),
+                what: format!("a request to {}", authority(&shown(&ask.host), ask.port)),
                 cause: violation.to_string(),
                 hint: violation.hint().to_owned(),
             });
